@@ -1,0 +1,59 @@
+# make serve   runs the daemon on 127.0.0.1:12345 with its journal in ./log
+# make test    runs the tests that need nothing but Python and pip
+# make help    lists the rest
+#
+# Everything goes into the active virtual environment, or into .venv where none is active.
+
+PYTHON ?= python3
+VENV := $(if $(VIRTUAL_ENV),$(VIRTUAL_ENV),.venv)
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# Arguments for the daemon, for instance: make serve ARGS="--port=22122 --reliable=sync"
+ARGS ?=
+
+.PHONY: help serve test test-all lint bench crash clean
+
+help:
+	@echo "make serve      install and run the daemon on 127.0.0.1:12345, journal in ./log (ARGS=... for its options)"
+	@echo "make test       install and run the tests"
+	@echo "make test-all   the same and those that need Debian packages (clients in other languages, peers)"
+	@echo "make lint       ruff and mypy"
+	@echo "make crash      kill -9 under load against a ledger (ROUNDS=200 SEED=1)"
+	@echo "make bench      compare speed with memcached, beanstalkd and redis, those that are installed"
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.redqueue: $(BIN)/python pyproject.toml setup.py
+	$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.redqueue-test: $(VENV)/.redqueue
+	$(PIP) install --editable '.[test,lint]'
+	@touch $@
+
+serve: $(VENV)/.redqueue
+	exec $(BIN)/redqueue_server.py $(ARGS)
+
+test: $(VENV)/.redqueue-test
+	$(BIN)/python -m pytest -n 2 -m "not extra"
+
+test-all: $(VENV)/.redqueue-test
+	tests/install-extra.sh $(BIN)/python
+	$(BIN)/python -m pytest -n 2
+
+lint: $(VENV)/.redqueue-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+ROUNDS ?= 200
+SEED ?= 1
+crash: $(VENV)/.redqueue-test
+	$(BIN)/python -m tests.crash --rounds $(ROUNDS) --seed $(SEED)
+
+bench: $(VENV)/.redqueue
+	$(BIN)/python -m benchmarks.compare
+
+clean:
+	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

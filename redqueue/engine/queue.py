@@ -1,0 +1,614 @@
+"""One queue: a FIFO of ready items, their reservations, and the line of waiting consumers.
+
+Every change takes two steps. The call appends to the journal and to the open
+batch of the broker; :meth:`redqueue.engine.broker.Broker.commit` makes it
+visible once the journal has the batch, and ``rollback`` undoes it where the
+journal could not take it. So nothing is ever delivered that a crash could take
+back.
+
+Ensures, between calls:
+
+1. Every item is in exactly one of the open batch, ``ready``, ``returned`` and
+   the reservations of consumers; ``items`` and ``bytes`` count them all.
+2. ``ready`` is ascending by place. ``returned`` is a heap by place, for items
+   that are ready again or that were put before others. The head of the queue
+   is the lower of the two first places.
+3. ``detour`` is true where the next item may not simply be taken from the left
+   of ``ready``.
+4. ``reservations`` holds those with the queue's own timeout, in the order in
+   which they end; ``timed`` holds the others, which have deadlines of their own.
+5. Nobody waits in line while an item is ready, the batch is settled and the
+   consumer may hold one more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Any
+
+from redqueue.engine.consumer import Consumer, Reservation, Waiter
+from redqueue.journal import record as rec
+from redqueue.journal.record import (
+    ACK_KIND,
+    HAS_EXPIRY,
+    ID_FIELD,
+    PUT,
+    PUT_HEAD,
+    PUT_SIZE,
+)
+
+if TYPE_CHECKING:
+    from redqueue.engine.broker import Broker
+
+IDLE_SECONDS = 10.0
+"""An empty, unused queue is forgotten after this long, with its statistics."""
+SWEEP_SECONDS = 1.0
+"""Expired items behind a head that lives on are looked for this often."""
+SWEEP_MOST = 1000
+"""Expired items dropped from a queue in one go."""
+
+_pack_put = PUT_HEAD.pack
+
+
+class Queue:
+    """One queue. Made by :meth:`redqueue.engine.broker.Broker.open`."""
+
+    __slots__ = (
+        "abandoned",
+        "broker",
+        "bytes",
+        "cancelled",
+        "created",
+        "deadline",
+        "detour",
+        "expired",
+        "flushes",
+        "front",
+        "items",
+        "mortal",
+        "name",
+        "number",
+        "number_high",
+        "number_low",
+        "ready",
+        "reservations",
+        "returned",
+        "seen_items",
+        "settings",
+        "timed",
+        "timed_out",
+        "total_items",
+        "total_reserved",
+        "unsettled",
+        "waiters",
+    )
+
+    def __init__(self, broker: Broker, name: bytes, number: int) -> None:
+        self.broker = broker
+        self.name = name
+        self.number = number
+        self.number_high = number >> 32
+        self.number_low = number & 0xFFFFFFFF
+        self.settings = broker.settings
+        self.ready: deque[bytes] = deque()
+        self.returned: list[tuple[int, bytes, int]] = []
+        self.waiters: OrderedDict[Waiter, None] = OrderedDict()
+        self.detour = False
+        self.unsettled = 0
+        self.front = 0
+        self.mortal = 0
+        self.deadline: float | None = None
+        self.seen_items = 0
+        self.items = 0
+        self.bytes = 0
+        self.reservations: dict[Reservation, None] = {}
+        self.timed: set[Reservation] = set()
+        self.created = broker.clock.wall_ns()
+        self.total_items = 0
+        self.total_reserved = 0
+        self.expired = 0
+        self.timed_out = 0
+        self.abandoned = 0
+        self.cancelled = 0
+        self.flushes = 0
+
+    # -- puts ---------------------------------------------------------------
+
+    def put(self, payload: bytes, flags: int, expires: int, receipt: Any) -> bool:
+        """Append an item.
+
+        :param payload: the item's bytes
+        :param flags: 32-bit client flags
+        :param expires: wall-clock nanoseconds at which its TTL passes, 0 for never
+        :param receipt: handed back by ``rollback`` if the journal cannot take it
+        :returns: False where the queue is full or the server takes no items
+        :raises StorageFailed: when the journal has failed
+        """
+        broker = self.broker
+        size = len(payload)
+        if broker.refusing or (self.settings.bounded and self._full(size)):
+            broker.check_storage()
+            return False
+        broker.last_id = item_id = broker.last_id + 1
+        if expires:
+            record = rec.put(self.number, item_id, broker.clock.wall_ns(), flags, payload, expires)
+            self._expect_expiry(expires)
+        else:
+            record = (
+                _pack_put(PUT, 0, self.number_high, self.number_low, item_id, broker.wall_ns(), flags, size) + payload
+            )
+        self.items += 1
+        self.bytes += size
+        broker.journal_put(record)
+        broker.puts.append((self, record, receipt))
+        return True
+
+    def put_first(self, payload: bytes, flags: int, expires: int, receipt: Any) -> bool:
+        """Put an item at the head, the next one out. Arguments and result as :meth:`put`."""
+        broker = self.broker
+        if broker.refusing or (self.settings.bounded and self._full(len(payload))):
+            broker.check_storage()
+            return False
+        broker.last_id += 1
+        self.front = place = min(self.front, 0) - 1
+        record = rec.put(self.number, broker.last_id, broker.clock.wall_ns(), flags, payload, expires, place)
+        if expires:
+            self._expect_expiry(expires)
+        self.items += 1
+        self.bytes += len(payload)
+        broker.journal_put(record)
+
+        def commit() -> None:
+            self.total_items += 1
+            self._insert(record, 0)
+
+        broker.effect(commit, lambda: self.discount(record), receipt)
+        return True
+
+    def _full(self, size: int) -> bool:
+        settings = self.settings
+        if settings.max_items and self.items >= settings.max_items:
+            return True
+        return bool(settings.max_bytes and self.bytes + size > settings.max_bytes)
+
+    def head(self) -> bytes | None:
+        """The record of the ready head, or None; expired items are dropped on the way."""
+        while True:
+            record = self._first()
+            if record is None or not self._is_expired(record):
+                return record
+            self._drop_first()
+
+    def rewrite_head(self, payload: bytes, flags: int, expires: int, receipt: Any) -> None:
+        """Give the ready head another payload, flags and expiry, at its place and with its id.
+
+        The caller has seen by :meth:`head` that there is one. Until the batch is
+        committed the queue is unsettled: nobody reserves from it.
+
+        :raises StorageFailed: when the journal has failed
+        """
+        broker = self.broker
+        broker.check_storage()
+        old = self._first()
+        assert old is not None
+        new = rec.replaced(old, self.number, payload, flags, expires)
+        broker.append(new)
+        self._substitute(old, new)
+        self.unsettle()
+        if expires:
+            self._wake_at(expires)
+        broker.effect(self.settle, lambda: self._substitute(new, old), receipt)
+
+    def drop_head(self, receipt: Any) -> None:
+        """Drop the ready head, which the caller has seen by :meth:`head`: it was replaced by nothing.
+
+        :raises StorageFailed: when the journal has failed
+        """
+        broker = self.broker
+        broker.check_storage()
+        taken = self._take()
+        assert taken is not None
+        record, deliveries = taken
+        self.discount(record)
+        broker.journal_ack(record[ID_FIELD])
+
+        def rollback() -> None:
+            self.items += 1
+            self.bytes += rec.payload_size(record)
+            self.mortal += record[1] & HAS_EXPIRY
+            self._insert(record, deliveries - 1)
+
+        broker.effect(lambda: None, rollback, receipt)
+
+    def _substitute(self, old: bytes, new: bytes) -> None:
+        if self.ready and self.ready[0] is old:
+            self.ready[0] = new
+        else:
+            for i, (place, record, deliveries) in enumerate(self.returned):
+                if record is old:
+                    self.returned[i] = (place, new, deliveries)
+                    break
+            else:
+                return
+        self.bytes += rec.payload_size(new) - rec.payload_size(old)
+        self.mortal += (new[1] & HAS_EXPIRY) - (old[1] & HAS_EXPIRY)
+
+    def restore_item(self, record: bytes) -> None:
+        """Take an item from the journal's replay, at its place; drop it if it has expired."""
+        self.items += 1
+        self.bytes += rec.payload_size(record)
+        self.mortal += record[1] & HAS_EXPIRY
+        if self._is_expired(record):
+            self._expire_item(record)
+            return
+        place = rec.place(record)
+        if place < 0:
+            self.front = min(self.front, place)
+            self._insert(record, 0)
+        else:
+            self.ready.append(record)
+            if record[1] & HAS_EXPIRY:
+                self._wake_at(rec.expires(record))
+
+    # -- the batch ----------------------------------------------------------
+
+    def unsettle(self) -> None:
+        """Nobody reserves from this queue before the open batch is committed."""
+        self.unsettled = self.broker.batch
+        self.detour = True
+
+    def is_settled(self) -> bool:
+        """Whether all that the head depends on is in the journal."""
+        return self.unsettled <= self.broker.committed
+
+    def settle(self) -> None:
+        """A batch that touched the head is committed."""
+        if self.is_settled():
+            self.detour = bool(self.returned)
+            self.serve()
+
+    def discount(self, record: bytes) -> None:
+        """An item that is in no container is no more."""
+        self.items -= 1
+        self.bytes -= rec.payload_size(record)
+        self.mortal -= record[1] & HAS_EXPIRY
+        self.rest_if_empty()
+
+    # -- reservations -------------------------------------------------------
+
+    @property
+    def reserved(self) -> int:
+        """How many items are reserved."""
+        return len(self.reservations) + len(self.timed)
+
+    def reserve(self, consumer: Consumer, timeout: float | None = None) -> Reservation | None:
+        """Hand the head to ``consumer``.
+
+        :param timeout: seconds until the sweeper takes the item back; None for
+            the queue's ``reserve_timeout``
+        :returns: None where nothing is ready, or the consumer already holds
+            ``prefetch`` items of this queue
+        """
+        held = consumer.held.get(self.name)
+        if held is not None and len(held) >= self.settings.prefetch:
+            return None
+        deliveries = 1
+        if self.detour:
+            taken = self._take()
+            if taken is None:
+                return None
+            record, deliveries = taken
+        elif self.ready:
+            record = self.ready.popleft()
+            if record[1] and self._is_expired(record):
+                self._expire_item(record)
+                return self.reserve(consumer, timeout) if self.head() else None
+        else:
+            return None
+        broker = self.broker
+        if timeout is None:
+            ends = broker.monotonic() + self.settings.reserve_timeout
+            reservation = Reservation(self, consumer, record, deliveries, ends)
+            self.reservations[reservation] = None
+            if self.deadline is None or ends < self.deadline:
+                broker.deadlines.set(self, ends)
+        else:
+            ends = broker.monotonic() + timeout
+            reservation = Reservation(self, consumer, record, deliveries, ends)
+            self.timed.add(reservation)
+            broker.deadlines.set(reservation, ends)
+        if held is None:
+            consumer.held[self.name] = [reservation]
+        else:
+            held.append(reservation)
+        self.total_reserved += 1
+        return reservation
+
+    def _take(self) -> tuple[bytes, int] | None:
+        if not self.is_settled():
+            return None
+        record = self.head()
+        if record is None:
+            self.detour = bool(self.returned)
+            return None
+        deliveries = 0
+        if self.returned and self.returned[0][1] is record:
+            deliveries = heappop(self.returned)[2]
+        else:
+            self.ready.popleft()
+        self.detour = bool(self.returned)
+        return record, deliveries + 1
+
+    def acknowledge(self, reservation: Reservation, receipt: Any) -> None:
+        """The item of a live reservation is done with, for ever.
+
+        :raises StorageFailed: when the journal has failed; the reservation stays
+        """
+        broker = self.broker
+        if broker.failure:
+            broker.check_storage()
+        record = reservation.record
+        consumer = self._release(reservation)
+        self.items -= 1
+        if record[1]:
+            self.bytes -= rec.payload_size(record)
+            self.mortal -= record[1] & HAS_EXPIRY
+        else:
+            self.bytes -= len(record) - PUT_SIZE
+        broker.journal_ack(record[8:16])
+        broker.acks.append((reservation, consumer, receipt))
+        if not self.items and self.deadline is None:
+            self.rest_if_empty()
+
+    def _release(self, reservation: Reservation) -> Consumer:
+        """End a reservation; its consumer, which no longer holds it, is returned."""
+        consumer = reservation.consumer
+        assert consumer is not None
+        held = consumer.held.pop(self.name)
+        if len(held) > 1:
+            held.remove(reservation)
+            consumer.held[self.name] = held
+        if self.reservations.pop(reservation, False) is False:
+            self.timed.remove(reservation)
+            self.broker.deadlines.clear(reservation)
+        if reservation.token:
+            del self.broker.tokens[reservation.token]
+        reservation.consumer = None
+        return consumer
+
+    def restore(self, reservation: Reservation, consumer: Consumer) -> None:
+        """The journal could not take the acknowledgement: the reservation stands as before."""
+        self.items += 1
+        self.bytes += rec.payload_size(reservation.record)
+        self.mortal += reservation.record[1] & HAS_EXPIRY
+        if consumer.closed:
+            self._insert(reservation.record, reservation.deliveries)
+            return
+        reservation.consumer = consumer
+        consumer.held.setdefault(self.name, []).insert(0, reservation)
+        self.timed.add(reservation)
+        if reservation.token:
+            self.broker.tokens[reservation.token] = reservation
+        self.broker.deadlines.set(reservation, reservation.ends)
+
+    def give_back(self, reservation: Reservation) -> None:
+        """The connection closed: ready again at the old place."""
+        self.abandoned += 1
+        self._return(reservation)
+
+    def cancel(self, reservation: Reservation) -> None:
+        """The consumer gives the item back: ready again at the old place."""
+        self.cancelled += 1
+        self._return(reservation)
+
+    def time_out(self, reservation: Reservation) -> None:
+        """The deadline of the reservation passed: ready again at the old place."""
+        self.timed_out += 1
+        self._return(reservation)
+
+    def _return(self, reservation: Reservation) -> None:
+        self._release(reservation)
+        self._insert(reservation.record, reservation.deliveries)
+
+    def touch(self, reservation: Reservation, seconds: float | None) -> None:
+        """The reservation now ends ``seconds`` from now; None for the queue's default."""
+        broker = self.broker
+        reservation.ends = broker.monotonic() + (self.settings.reserve_timeout if seconds is None else seconds)
+        self.reservations.pop(reservation, None)
+        self.timed.add(reservation)
+        broker.deadlines.set(reservation, reservation.ends)
+
+    def _insert(self, record: bytes, deliveries: int) -> None:
+        """An item is ready (again) at its own place."""
+        heappush(self.returned, (rec.place(record), record, deliveries))
+        self.detour = True
+        if record[1] & HAS_EXPIRY:
+            self._wake_at(rec.expires(record))
+        self.serve()
+
+    # -- the line -----------------------------------------------------------
+
+    def wait(
+        self,
+        consumer: Consumer,
+        seconds: float,
+        timeout: float | None,
+        deliver: Callable[[Reservation | None], None],
+    ) -> Waiter:
+        """Stand in line for the next item, at most ``seconds``.
+
+        :param timeout: the reservation's deadline, as for :meth:`reserve`
+        :param deliver: called once, with the reservation, or None when the time is over
+        """
+        waiter = Waiter(self, consumer, timeout, deliver)
+        self.waiters[waiter] = None
+        consumer.waiter = waiter
+        self.broker.deadlines.set(waiter, self.broker.monotonic() + seconds)
+        return waiter
+
+    def leave_line(self, waiter: Waiter) -> None:
+        """``waiter`` waits no more."""
+        self.waiters.pop(waiter, None)
+        waiter.consumer.waiter = None
+        self.broker.deadlines.clear(waiter)
+        self.rest_if_empty()
+
+    def serve(self) -> None:
+        """Hand ready items to those who wait, in the order of their arrival."""
+        while self.waiters and self.is_settled() and self.head() is not None:
+            waiter = next(iter(self.waiters))
+            self.leave_line(waiter)
+            waiter.deliver(self.reserve(waiter.consumer, waiter.timeout))
+
+    # -- time ---------------------------------------------------------------
+
+    def _is_expired(self, record: bytes) -> bool:
+        return bool(record[1] & HAS_EXPIRY) and rec.expires(record) <= self.broker.clock.wall_ns()
+
+    def _expire_item(self, record: bytes) -> None:
+        """Drop an item that is in no container any more."""
+        self.expired += 1
+        self.discount(record)
+        self.broker.journal_ack(record[ID_FIELD])
+        self.broker.housekeeping()
+
+    def _expect_expiry(self, expires: int) -> None:
+        self.mortal += 1
+        self._wake_at(expires)
+
+    def _wake_at(self, moment: int) -> None:
+        """Be woken at a wall-clock moment (nanoseconds), or before."""
+        broker = self.broker
+        when = broker.monotonic() + max(0.0, (moment - broker.clock.wall_ns()) / 1e9)
+        if self.deadline is None or when < self.deadline:
+            broker.deadlines.set(self, when)
+
+    def expire(self, now: float) -> None:
+        """Woken: sweep what is over, and let the broker forget a queue that nobody uses."""
+        wakes = [self._sweep_reservations(now), self._sweep_expired(now)]
+        if not self._in_use():
+            if self.total_items == self.seen_items:
+                self.broker.forget(self)
+                return
+            self.seen_items = self.total_items
+            wakes.append(now + IDLE_SECONDS)
+        wake = min(wakes)
+        if math.isfinite(wake) and (self.deadline is None or wake < self.deadline):
+            self.broker.deadlines.set(self, wake)
+
+    def _sweep_reservations(self, now: float) -> float:
+        """Take back what has passed the queue's own timeout; returns when to look again."""
+        for _ in range(SWEEP_MOST):
+            first = next(iter(self.reservations), None)
+            if first is None:
+                return math.inf
+            if first.ends > now:
+                return first.ends
+            self.time_out(first)
+        return now
+
+    def _sweep_expired(self, now: float) -> float:
+        """Drop items at the head whose TTL has passed; returns when to look again."""
+        for _ in range(SWEEP_MOST):
+            record = self._first()
+            if record is None:
+                return math.inf
+            if not record[1] & HAS_EXPIRY:
+                return now + SWEEP_SECONDS if self.mortal else math.inf
+            left = (rec.expires(record) - self.broker.clock.wall_ns()) / 1e9
+            if left > 0:
+                return now + left
+            self._drop_first()
+        return now
+
+    def _in_use(self) -> bool:
+        return bool(self.items or self.waiters)
+
+    def rest_if_empty(self) -> None:
+        """Begin the time after which a queue that stays empty and unused is forgotten."""
+        if self.deadline is None and not self._in_use():
+            self.seen_items = self.total_items
+            self.broker.deadlines.set(self, self.broker.monotonic() + IDLE_SECONDS)
+
+    # -- the head -----------------------------------------------------------
+
+    def _first(self) -> bytes | None:
+        ready, returned = self.ready, self.returned
+        if not returned:
+            return ready[0] if ready else None
+        if ready and rec.place(ready[0]) < returned[0][0]:
+            return ready[0]
+        return returned[0][1]
+
+    def _drop_first(self) -> None:
+        record = self._first()
+        assert record is not None
+        if self.returned and self.returned[0][1] is record:
+            heappop(self.returned)
+        else:
+            self.ready.popleft()
+        self._expire_item(record)
+
+    def peek(self, index: int) -> bytes | None:
+        """The record of the ``index``-th ready item, from 0, without reserving it; None where there is none.
+
+        Expired items are not shown and not counted.
+        """
+        if index == 0:
+            return self.head()
+        ahead = sorted(self.returned)
+        for record in self.ready:
+            place = rec.place(record)
+            while ahead and ahead[0][0] < place:
+                if not self._is_expired(ahead[0][1]):
+                    if not index:
+                        return ahead[0][1]
+                    index -= 1
+                del ahead[0]
+            if not self._is_expired(record):
+                if not index:
+                    return record
+                index -= 1
+        alive = [entry[1] for entry in ahead if not self._is_expired(entry[1])]
+        return alive[index] if index < len(alive) else None
+
+    # -- the whole queue ----------------------------------------------------
+
+    def drop_below(self, below: int) -> list[bytes]:
+        """Drop every item with an id under ``below``, reserved ones included.
+
+        :returns: the records dropped
+        """
+        bar = below.to_bytes(8, "big")
+        self.flushes += 1
+        if self.ready and self.ready[-1][ID_FIELD] < bar:
+            dropped = list(self.ready)
+            self.ready.clear()
+        else:
+            dropped = [record for record in self.ready if record[ID_FIELD] < bar]
+            self.ready = deque(record for record in self.ready if record[ID_FIELD] >= bar)
+        dropped.extend(record for _, record, _ in self.returned if record[ID_FIELD] < bar)
+        self.returned = sorted(entry for entry in self.returned if entry[1][ID_FIELD] >= bar)
+        for reservation in (*self.reservations, *self.timed):
+            if reservation.record[ID_FIELD] < bar:
+                self._release(reservation)
+                dropped.append(reservation.record)
+        self.items -= len(dropped)
+        if self.items:
+            self.bytes -= sum(map(rec.payload_size, dropped))
+            self.mortal -= sum(record[1] & HAS_EXPIRY for record in dropped)
+        else:
+            self.bytes = self.mortal = 0
+        self.detour = bool(self.returned) or not self.is_settled()
+        self.rest_if_empty()
+        return dropped
+
+    def age(self) -> float:
+        """Seconds that the head has been in the queue; 0 where nothing is ready."""
+        record = self._first()
+        if record is None:
+            return 0.0
+        return max(0.0, (self.broker.clock.wall_ns() - rec.time(record)) / 1e9)

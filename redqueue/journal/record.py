@@ -1,0 +1,166 @@
+"""The records of the journal, which are also the items in memory.
+
+A put record is built once, when the item arrives, and the same bytes object is
+what the journal writes and what the queue holds until it is acknowledged: no
+second copy, no object per item for the garbage collector to walk.
+
+All integers are big-endian, so that ids compare as bytes. Moments are
+nanoseconds of wall-clock time since 1970.
+
+PUT
+    kind u8, attributes u8, queue u48, id u64, time u64, flags u32, size u32,
+    one u64 for each attribute bit set (lowest bit first), then ``size`` bytes
+    of payload. Ids grow from one PUT to the next.
+REWRITE
+    as PUT, but of an item that is there already: it takes the place of the
+    item's former record (``incr``, ``replace``).
+ACK
+    kind u8, id u64. The item is gone for ever: acknowledged or expired.
+NAME
+    kind u8, length u8, queue u48, ``length`` bytes of name. Tells which queue a
+    number stands for; it comes before the number's first use in each segment,
+    and a number never stands for another queue.
+DROP
+    kind u8, reserved u8, queue u48, id u64. Every item of the queue with an id
+    below this one is gone (``flush``).
+WIPE
+    kind u8, id u64. Every item of every queue with an id below it is gone
+    (``flush_all``).
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+PUT = 1
+ACK = 2
+NAME = 3
+DROP = 4
+WIPE = 5
+REWRITE = 6
+
+HAS_EXPIRY = 1
+"""Attribute: the moment the item's TTL passes, nanoseconds."""
+HAS_PLACE = 2
+"""Attribute: the item's place in the order of its queue, where it is not its id."""
+
+PUT_HEAD = Struct(">BBHIQQII")
+PUT_SIZE = PUT_HEAD.size
+NAME_HEAD = Struct(">BBHI")
+DROP_RECORD = Struct(">BBHIQ")
+ACK_RECORD = WIPE_RECORD = Struct(">BQ")
+
+QUEUE_FIELD = slice(2, 8)
+ID_FIELD = slice(8, 16)
+FLAGS_AND_SIZE_FIELD = slice(24, 32)
+
+ACK_KIND = bytes([ACK])
+_LOW = 0xFFFFFFFF
+_U64 = Struct(">Q")
+_I64 = Struct(">q")
+_U32_PAIR = Struct(">II")
+
+
+class MalformedRecord(ValueError):
+    """A frame's checksum is right and yet its records do not parse."""
+
+
+def put(
+    queue: int, item_id: int, time: int, flags: int, payload: bytes, expires: int = 0, place: int | None = None
+) -> bytes:
+    """A PUT record.
+
+    :param queue: number of the queue
+    :param item_id: the item's id
+    :param time: when it arrived, nanoseconds
+    :param flags: 32-bit client flags
+    :param payload: the item's bytes
+    :param expires: when its TTL passes, nanoseconds; 0 for never
+    :param place: its place in the queue's order where that is not its id
+    """
+    attributes = 0
+    fields = b""
+    if expires:
+        attributes |= HAS_EXPIRY
+        fields = _U64.pack(expires)
+    if place is not None:
+        attributes |= HAS_PLACE
+        fields += _I64.pack(place)
+    head = PUT_HEAD.pack(PUT, attributes, queue >> 32, queue & _LOW, item_id, time, flags, len(payload))
+    return head + fields + payload
+
+
+def replaced(record: bytes, queue: int, payload: bytes, flags: int, expires: int) -> bytes:
+    """The REWRITE record of the same item, at the same place, with another payload, flags and expiry."""
+    _, attributes, _, _, item_id, time, _, _ = PUT_HEAD.unpack_from(record)
+    kept_place = place(record) if attributes & HAS_PLACE else None
+    return bytes([REWRITE]) + put(queue, item_id, time, flags, payload, expires, kept_place)[1:]
+
+
+def ack(item_id: bytes) -> bytes:
+    """An ACK record of the item whose 8 id bytes are given."""
+    return ACK_KIND + item_id
+
+
+def name(queue: int, text: bytes) -> bytes:
+    """A NAME record."""
+    return NAME_HEAD.pack(NAME, len(text), queue >> 32, queue & _LOW) + text
+
+
+def drop(queue: int, below: int) -> bytes:
+    """A DROP record: the queue's items with ids under ``below`` are gone."""
+    return DROP_RECORD.pack(DROP, 0, queue >> 32, queue & _LOW, below)
+
+
+def wipe(below: int) -> bytes:
+    """A WIPE record: all items with ids under ``below`` are gone."""
+    return WIPE_RECORD.pack(WIPE, below)
+
+
+def item_id(record: bytes) -> int:
+    """The id of a PUT record's item."""
+    return int.from_bytes(record[ID_FIELD], "big")
+
+
+def payload_offset(record: bytes) -> int:
+    """Where the payload of a PUT record begins."""
+    attributes = record[1]
+    if not attributes:
+        return PUT_SIZE
+    return PUT_SIZE + 8 * attributes.bit_count()
+
+
+def payload(record: bytes) -> bytes:
+    """The payload of a PUT record."""
+    return record[payload_offset(record) :]
+
+
+def payload_size(record: bytes) -> int:
+    """The length of a PUT record's payload, bytes."""
+    return len(record) - payload_offset(record)
+
+
+def flags(record: bytes) -> int:
+    """The client flags of a PUT record."""
+    return int(_U32_PAIR.unpack_from(record, 24)[0])
+
+
+def time(record: bytes) -> int:
+    """When the item of a PUT record arrived, nanoseconds."""
+    return int.from_bytes(record[16:24], "big")
+
+
+def expires(record: bytes) -> int:
+    """When the TTL of a PUT record's item passes, nanoseconds; 0 for never."""
+    if record[1] & HAS_EXPIRY:
+        return int.from_bytes(record[PUT_SIZE : PUT_SIZE + 8], "big")
+    return 0
+
+
+def place(record: bytes) -> int:
+    """The place of a PUT record's item in the order of its queue."""
+    attributes = record[1]
+    if not attributes & HAS_PLACE:
+        return int.from_bytes(record[ID_FIELD], "big")
+    at = PUT_SIZE + 8 * (attributes & (HAS_PLACE - 1)).bit_count()
+    return int.from_bytes(record[at : at + 8], "big", signed=True)

@@ -1,0 +1,231 @@
+"""Segment files: their names, headers and frames.
+
+A segment is a file of fixed size, allocated when it is made, so that appending
+changes no metadata and a full disk shows when a segment begins, not in the
+middle of a frame. It starts with a header::
+
+    magic "RedQueue", version u16, header size u16, segment number u64,
+    time u64 (nanoseconds), first id u64, CRC-32 u32 of all before
+
+``first id`` is one more than the highest id of any PUT in earlier segments.
+Frames follow one another up to the first whose magic is wrong. A frame is what
+one tick of the server wrote, and counts as a whole or not at all::
+
+    magic u32, CRC-32 u32, payload length u32, records u32, time u64,
+    durable u64, then the records (redqueue.journal.record)
+
+The checksum covers the segment number (u64), the offset of the frame (u64), and
+everything after itself, so that a frame that turns up at
+another place (a block written twice, swapped, or left over) is not taken for a
+good one. ``durable`` is the position (segment number << 32 | offset) up to which
+the journal was known to be on the disk when the frame was written: no power
+failure may have damaged anything before it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from mmap import mmap
+from os import pwrite
+from pathlib import Path
+from struct import Struct
+from typing import NamedTuple
+from zlib import crc32
+
+MAGIC = b"RedQueue"
+VERSION = 1
+_HEADER = Struct(">8sHHQQQ")
+_CRC = Struct(">I")
+HEADER_SIZE = _HEADER.size + _CRC.size
+
+FRAME_MAGIC = 0x52_51_46_31  # "RQF1"
+FRAME_MAGIC_BYTES = b"RQF1"
+_FRAME = Struct(">IIIIQQ")
+_COVERED = Struct(">QQIIQQ")
+FRAME_SIZE = _FRAME.size
+MAX_FRAME = 0x7FFFFFFF
+
+_NAME = re.compile(r"segment-(\d{10,})\.rqj")
+
+
+class Header(NamedTuple):
+    """The header of a segment."""
+
+    number: int
+    time: int
+    first_id: int
+
+
+class Frame(NamedTuple):
+    """A frame as read back: where it starts and ends, and the records it holds."""
+
+    offset: int
+    end: int
+    records: int
+    time: int
+    durable: int
+    payload: bytes
+
+
+def path_of(directory: Path, number: int) -> Path:
+    """The path of a segment."""
+    return directory / f"segment-{number:010d}.rqj"
+
+
+def list_segments(directory: Path) -> list[tuple[int, Path]]:
+    """Number and path of every segment in ``directory``, oldest first."""
+    found = []
+    for entry in directory.iterdir():
+        match = _NAME.fullmatch(entry.name)
+        if match:
+            found.append((int(match[1]), entry))
+    return sorted(found)
+
+
+def position(number: int, offset: int) -> int:
+    """One number for a place in the journal; later places are greater."""
+    return number << 32 | offset
+
+
+def encode_header(number: int, time: int, first_id: int) -> bytes:
+    """The bytes of a segment header."""
+    head = _HEADER.pack(MAGIC, VERSION, HEADER_SIZE, number, time, first_id)
+    return head + _CRC.pack(crc32(head))
+
+
+def decode_header(data: bytes) -> Header | None:
+    """The header at the start of ``data``; None where it is damaged or of no version known here."""
+    if len(data) < HEADER_SIZE:
+        return None
+    magic, version, size, number, time, first_id = _HEADER.unpack_from(data)
+    if magic != MAGIC or version != VERSION or size != HEADER_SIZE:
+        return None
+    if _CRC.unpack_from(data, _HEADER.size)[0] != crc32(data[: _HEADER.size]):
+        return None
+    return Header(number, time, first_id)
+
+
+def encode_frame(number: int, offset: int, time: int, durable: int, count: int, payload: bytes) -> bytes:
+    """The bytes of a frame that is to stand at ``offset`` of segment ``number``."""
+    length = len(payload)
+    crc = crc32(payload, crc32(_COVERED.pack(number, offset, length, count, time, durable)))
+    return _FRAME.pack(FRAME_MAGIC, crc, length, count, time, durable) + payload
+
+
+def decode_frame(data: memoryview, number: int, offset: int) -> Frame | None:
+    """The frame at ``offset`` of segment ``number``, whose content is ``data``; None where there is no good one."""
+    if offset + FRAME_SIZE > len(data):
+        return None
+    magic, crc, length, count, time, durable = _FRAME.unpack_from(data, offset)
+    end = offset + FRAME_SIZE + length
+    if magic != FRAME_MAGIC or end > len(data):
+        return None
+    covered = crc32(_COVERED.pack(number, offset, length, count, time, durable))
+    if crc != crc32(data[offset + FRAME_SIZE : end], covered):
+        return None
+    return Frame(offset, end, count, time, durable, data[offset + FRAME_SIZE : end].tobytes())
+
+
+def frames(data: memoryview, number: int, offset: int) -> Iterator[Frame]:
+    """The good frames from ``offset`` on, up to the first that is not."""
+    while frame := decode_frame(data, number, offset):
+        yield frame
+        offset = frame.end
+
+
+def find_frame(content: mmap | bytes, data: memoryview, number: int, offset: int) -> Frame | None:
+    """The first good frame at or after ``offset``, or None.
+
+    :param content: the segment's whole content
+    :param data: a view of the same
+    """
+    while True:
+        offset = content.find(FRAME_MAGIC_BYTES, offset)
+        if offset < 0:
+            return None
+        frame = decode_frame(data, number, offset)
+        if frame:
+            return frame
+        offset += 1
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names of new, renamed and removed files durable (fsync(2): the directory needs its own)."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+class Segment:
+    """The segment that is being appended to.
+
+    :ivar end: offset at which the next frame goes
+    """
+
+    def __init__(self, directory: Path, number: int, size: int, time: int, first_id: int) -> None:
+        """Make the file, allocate its space, write its header, and sync file and directory.
+
+        :param size: bytes to allocate
+        :raises OSError: where that fails; no file is left behind
+        """
+        self.number = number
+        self.size = size
+        self.path = path_of(directory, number)
+        self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        try:
+            _allocate(self.fd, size)
+            _write_all(self.fd, encode_header(number, time, first_id), 0)
+            os.fsync(self.fd)
+            sync_directory(directory)
+        except OSError:
+            os.close(self.fd)
+            with contextlib.suppress(OSError):
+                os.unlink(self.path)
+            raise
+        self.end = HEADER_SIZE
+
+    def has_room(self, length: int) -> bool:
+        """Whether a frame of ``length`` payload bytes goes here rather than into the next segment.
+
+        A frame longer than a whole segment goes into an empty one, which grows.
+        """
+        return self.end + FRAME_SIZE + length <= self.size or self.end == HEADER_SIZE
+
+    def append(self, time: int, durable: int, count: int, payload: bytes) -> None:
+        """Write a frame; after an OSError the segment is as before."""
+        end = self.end
+        data = encode_frame(self.number, end, time, durable, count, payload)
+        if pwrite(self.fd, data, end) != len(data):
+            _write_all(self.fd, data, end)
+        self.end = end + len(data)
+
+    def sync(self) -> None:
+        """fdatasync: what was appended survives a power failure."""
+        _datasync(self.fd)
+
+    def finish(self) -> None:
+        """Nothing more is appended: sync, give unused space back, and close."""
+        _datasync(self.fd)
+        os.ftruncate(self.fd, self.end)
+        os.fsync(self.fd)
+        os.close(self.fd)
+
+
+_datasync = getattr(os, "fdatasync", os.fsync)
+
+
+def _allocate(fd: int, size: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(fd, 0, size)
+
+
+def _write_all(fd: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    written = 0
+    while written < len(data):
+        written += pwrite(fd, view[written:], offset + written)

@@ -1,0 +1,55 @@
+"""What the protocol counts, for ``stats``."""
+
+from __future__ import annotations
+
+
+class Counters:
+    """Requests by kind, since the start or the last ``stats reset``."""
+
+    __slots__ = (
+        "cas_badval",
+        "cas_hits",
+        "cas_misses",
+        "cmd_flush",
+        "cmd_set",
+        "decr_hits",
+        "decr_misses",
+        "delete_hits",
+        "delete_misses",
+        "get_hits",
+        "get_misses",
+        "incr_hits",
+        "incr_misses",
+        "malformed_requests",
+        "noreply_errors",
+        "storage_errors",
+        "touch_hits",
+        "touch_misses",
+    )
+
+    cas_badval: int
+    cas_hits: int
+    cas_misses: int
+    cmd_flush: int
+    cmd_set: int
+    decr_hits: int
+    decr_misses: int
+    delete_hits: int
+    delete_misses: int
+    get_hits: int
+    get_misses: int
+    incr_hits: int
+    incr_misses: int
+    malformed_requests: int
+    noreply_errors: int
+    storage_errors: int
+    touch_hits: int
+    touch_misses: int
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Count from zero."""
+        for name in self.__slots__:
+            setattr(self, name, 0)

@@ -1,0 +1,499 @@
+"""One client's conversation: bytes in, replies out, in order, without any I/O.
+
+The owner calls :meth:`Session.receive` with what the socket gave. A session that
+has been served puts its owner into :attr:`Service.served`, and the pieces of
+:attr:`Session.out` are sent once the batch they belong to is committed. A
+session stalls, and keeps further input for later, while
+
+- a get waits for an item (``WAITING``): the session announces itself when it has one;
+- what it asks for depends on changes that the journal does not have yet
+  (``COMMIT``), for instance a get behind the same client's set: the owner calls
+  :meth:`Session.resume` after every commit;
+- too much output waits to be sent (``OUTPUT``): the owner resumes it once that
+  is gone.
+
+So the requests of one client are carried out, and answered, strictly in order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from redqueue.engine.broker import Broker, StorageFailed
+from redqueue.engine.consumer import Consumer
+from redqueue.protocol import replies
+from redqueue.protocol.counters import Counters
+from redqueue.protocol.request import MAX_LINE, Request, Requests
+
+if TYPE_CHECKING:
+    from redqueue.protocol.stats import Host
+
+WAITING = 1
+COMMIT = 2
+OUTPUT = 3
+
+MAX_RELATIVE = 60 * 60 * 24 * 30
+"""Seconds; a greater exptime is a Unix time (memcached's protocol.txt, Expiration times)."""
+_SHORT = 4096
+"""Bytes up to which what has arrived is likely to be one request."""
+MAX_BACKLOG = 1 << 16
+"""Bytes kept of a stalled client's further input before it is no longer read."""
+MAX_OUTPUT = 1 << 20
+"""Bytes of unsent replies above which a session stalls (CONTRACT section 7)."""
+
+
+class Owner(Protocol):
+    """Whoever moves a session's bytes."""
+
+    session: Session
+
+    def pause_input(self) -> None:
+        """Read no more before the session has gone on."""
+
+    def pause_input_until_commit(self) -> None:
+        """Read no more before the journal has caught up."""
+
+
+class Service:
+    """What all sessions of a server share.
+
+    :param broker: the engine
+    :param requests: parses lines
+    :param host: answers what only the server knows
+
+    :ivar served: owners of sessions that have been served, or may go on, since
+        the last tick: they may have output, be stalled or be done
+    :ivar schedule: called when ``served`` gets its first entry
+    :ivar bytes_read: bytes received from all clients
+    :ivar read_limit: the ``bytes_read`` from which on clients are no longer
+        read, because more has arrived than the journal can take for now
+    """
+
+    __slots__ = ("broker", "bytes_read", "counters", "host", "read_limit", "requests", "schedule", "served")
+
+    def __init__(self, broker: Broker, requests: Requests, host: Host) -> None:
+        self.broker = broker
+        self.requests = requests
+        self.counters = Counters()
+        self.host = host
+        self.served: list[Owner] = []
+        self.schedule: Callable[[], None] = _do_nothing
+        self.bytes_read = 0
+        self.read_limit = math.inf
+
+
+def _do_nothing() -> None:
+    """Until somebody cares."""
+
+
+class Session:
+    """The state of one conversation.
+
+    :param service: what all sessions share
+    :param owner: whoever moves the bytes
+
+    :ivar out: replies not yet taken, each a complete one
+    :ivar announced: whether the owner is among ``service.served``
+    :ivar stalled: 0, or why no further request is carried out
+    :ivar eof: whether the client has said that it sends no more
+    :ivar last_put: number of the last batch with an item of this client
+    :ivar closing: whether the connection is to be closed once ``out`` is sent
+    :ivar complaint: for the log, why the session was closed; empty for no reason worth a line
+    """
+
+    __slots__ = (
+        "_backlog",
+        "_body",
+        "_body_line",
+        "_body_request",
+        "_interrupted",
+        "_midway",
+        "_missing",
+        "_owner",
+        "_partial",
+        "_service",
+        "_skip_bytes",
+        "_skip_line",
+        "announced",
+        "backlog_size",
+        "broker",
+        "closing",
+        "complaint",
+        "consumer",
+        "counters",
+        "eof",
+        "host",
+        "known",
+        "known_heads",
+        "last_put",
+        "out",
+        "out_bytes",
+        "queues",
+        "retry",
+        "stalled",
+    )
+
+    def __init__(self, service: Service, owner: Owner) -> None:
+        self._service = service
+        self._owner: Owner | None = owner
+        self.broker = service.broker
+        self.queues = service.broker.queues
+        self.known = service.requests.known
+        self.known_heads = service.requests.known_heads
+        self.counters = service.counters
+        self.host = service.host
+        self.consumer = Consumer()
+        self.out: list[bytes] = []
+        self.out_bytes = 0
+        self.announced = False
+        self.stalled = 0
+        self.closing = False
+        self.complaint = ""
+        self.last_put = 0
+        self.retry = False
+        self.backlog_size = 0
+        self._backlog: list[bytes] | None = None
+        self._interrupted = False
+        self._midway = False
+        self._partial = b""
+        self._body_request: Request | None = None
+        self._body_line = b""
+        self._body: list[bytes] | None = None
+        self._missing = 0
+        self._skip_bytes = 0
+        self._skip_line = False
+        self.eof = False
+
+    # -- input ----------------------------------------------------------------
+
+
+    def receive(self, data: bytes) -> None:
+        """Carry out the requests in ``data``, as far as may be now."""
+        service = self._service
+        size = len(data)
+        service.bytes_read = total = service.bytes_read + size
+        if total > service.read_limit and self._owner is not None:
+            self._owner.pause_input_until_commit()
+        if self.stalled or self.closing or self._midway:
+            self._go_on(data)
+        elif (request := self.known.get(data)) is not None and request.size < 0:
+            self._run_one(request, b"", data)  # nearly always so with get and delete
+        else:
+            self._run(data)
+        if not self.announced:
+            self.announce()
+
+    def _run_one(self, request: Request, body: bytes, data: bytes) -> None:
+        """Carry out the one request that ``data`` is."""
+        try:
+            request.run(self, request, body)
+        except StorageFailed:
+            self.answer_failure(request)
+        if self._interrupted:
+            self._interrupted = False
+            if self.retry:
+                self.retry = False
+                self._keep_first(data)
+
+    def _go_on(self, data: bytes) -> None:
+        """Take ``data`` in the middle of something."""
+        if self._midway and not self.stalled and not self.closing:
+            data = self._continue(data)
+            if not self.stalled and not self.closing:
+                self._run(data)
+                return
+            self._keep_first(data)
+            return
+        self._keep(data)
+
+    def announce(self) -> None:
+        """Tell the owner that there may be something to send or to go on with."""
+        if not self.announced and self._owner is not None:
+            self.announced = True
+            served = self._service.served
+            if not served:
+                self._service.schedule()
+            served.append(self._owner)
+
+    def _run(self, data: bytes) -> None:
+        """Carry out the requests in ``data``, which begins with a line."""
+        pos = 0
+        end = len(data)
+        if end < _SHORT:
+            line, _, body = data.partition(b"\n")
+            request = self.known_heads.get(line)
+            if request is not None and len(body) == request.size + 2 and body.endswith(b"\r\n"):
+                self._run_one(request, body[:-2], data)  # nearly always so with set
+                return
+        known = self.known
+        while pos < end:
+            after = data.find(b"\n", pos) + 1
+            if not after:
+                break
+            line = data[pos:after]
+            request = known.get(line)
+            if request is None:
+                if after - pos > MAX_LINE + 2:
+                    break
+                request = self._service.requests.parse(line)
+            size = request.size
+            start = pos
+            try:
+                if size < 0:
+                    pos = after
+                    request.run(self, request, b"")
+                else:
+                    pos = after + size + 2
+                    if pos > end:
+                        self._begin_body(request, line, data[after:])
+                        return
+                    if not data.startswith(b"\r\n", pos - 2):
+                        pos = after + size
+                        self._bad_chunk(request)
+                    else:
+                        request.run(self, request, data[after : pos - 2])
+            except StorageFailed:
+                self.answer_failure(request)
+            if self._interrupted:
+                self._interrupted = False
+                if self.retry:
+                    self.retry = False
+                    pos = start
+                if self.closing:
+                    return
+                if self.stalled:
+                    self._keep_first(data[pos:])
+                    return
+                data = self._continue(data[pos:]) if self._midway else data[pos:]
+                pos = 0
+                end = len(data)
+        if pos < end:
+            self._keep_partial(data[pos:] if pos else data)
+
+    def resume(self) -> None:
+        """Go on after a stall for which the reason has gone."""
+        self.stalled = 0
+        backlog = self._backlog
+        if backlog:
+            self._backlog = None
+            self.backlog_size = 0
+            data = backlog[0] if len(backlog) == 1 else b"".join(backlog)
+            if self._midway:
+                self._go_on(data)
+            else:
+                self._run(data)
+        if self.eof and not self.stalled:
+            self.closing = True
+
+    def finish(self) -> None:
+        """The client sends no more. What it has asked is still answered; a waiting get leaves the line."""
+        self.eof = True
+        waiter = self.consumer.waiter
+        if waiter is not None:
+            waiter.cancel()
+            waiter.deliver(None)
+        elif not self.stalled:
+            self.closing = True
+
+    def close(self) -> None:
+        """The connection is gone: everything reserved goes back."""
+        self.closing = True
+        self._owner = None
+        self._backlog = None
+        self._body = None
+        self.consumer.close()
+
+    def _keep(self, data: bytes) -> None:
+        if data and not self.closing:
+            if self._backlog is None:
+                self._backlog = []
+            self._backlog.append(data)
+            self.backlog_size += len(data)
+            if self.backlog_size > MAX_BACKLOG and self._owner is not None:
+                self._owner.pause_input()
+
+    def _keep_first(self, data: bytes) -> None:
+        """``data`` comes before all that is kept already."""
+        if data and not self.closing:
+            self._backlog = [data, *(self._backlog or ())]
+            self.backlog_size += len(data)
+
+    def _keep_partial(self, data: bytes) -> None:
+        """``data`` is the beginning of a line, or a line that is too long."""
+        if len(data) > MAX_LINE + 1 and b"\n" not in data[: MAX_LINE + 2]:
+            self.out.append(replies.LINE_TOO_LONG)
+            self.counters.malformed_requests += 1
+            self.close_after_reply(f"a line of over {MAX_LINE} bytes")
+        elif data[0] == 0x16 and not self.out:
+            self.close_after_reply("it speaks TLS, and this port does not")
+        else:
+            self._partial = data
+            self._midway = True
+
+    # -- bodies in pieces -------------------------------------------------------
+
+    def _begin_body(self, request: Request, line: bytes, start: bytes) -> None:
+        self._body_request = request
+        self._body_line = line
+        self._body = [start]
+        self._missing = request.size + 2 - len(start)
+        self._midway = True
+
+    def _continue(self, data: bytes) -> bytes:
+        """Take what belongs to an unfinished line or body or must be swallowed; returns what comes next."""
+        if self._partial:
+            data = self._partial + data
+            self._partial = b""
+            self._midway = False
+            return data
+        if self._body is not None:
+            if len(data) < self._missing:
+                self._body.append(data)
+                self._missing -= len(data)
+                return b""
+            self._body.append(data[: self._missing])
+            data = data[self._missing :]
+            whole = b"".join(self._body)
+            self._body = None
+            request = self._body_request
+            assert request is not None
+            self._body_request = None
+            try:
+                if whole.endswith(b"\r\n"):
+                    request.run(self, request, whole[:-2])
+                else:
+                    self._bad_chunk(request)
+                    data = whole[-2:] + data
+            except StorageFailed:
+                self.answer_failure(request)
+            if self.retry:
+                self.retry = False
+                data = self._body_line + whole + data
+            self._interrupted = False
+            self._body_line = b""
+        if self._skip_bytes:
+            skipped = min(self._skip_bytes, len(data))
+            self._skip_bytes -= skipped
+            data = data[skipped:]
+        if self._skip_line and not self._skip_bytes:
+            end = data.find(b"\n") + 1
+            if not end:
+                return b""
+            self._skip_line = False
+            data = data[end:]
+        self._midway = bool(self._skip_bytes)
+        return data
+
+    def _bad_chunk(self, request: Request) -> None:
+        """The body is not ended by CRLF: swallow the rest of its line, to be in step again."""
+        self._skip_line = self._midway = True
+        self._interrupted = True
+        self._answer_error(replies.BAD_CHUNK, request.noreply)
+
+    # -- for the commands ---------------------------------------------------------
+
+    def answer(self, request: Request, reply: bytes) -> None:
+        """Answer a request, unless it asked for silence."""
+        if not request.noreply:
+            self.out.append(reply)
+
+    def receipt(self, request: Request) -> tuple[list[bytes], int] | None:
+        """Where the reply that comes next can be changed to an error, should the journal fail."""
+        return None if request.noreply else (self.out, len(self.out))
+
+    def refuse(self, request: Request) -> None:
+        """Answer a line that asks for nothing that can be done, and swallow its body."""
+        if request.skip >= 0:
+            self._skip_bytes = request.skip
+            self._skip_line = self._midway = True
+            self._interrupted = True
+        if request.reply == replies.ERROR:
+            complaint = foreign_protocol(request.words)
+            if complaint:
+                self.close_after_reply(complaint)
+                return
+        self._answer_error(request.reply, request.noreply)
+
+    def _answer_error(self, reply: bytes, noreply: bool) -> None:
+        self.counters.malformed_requests += 1
+        if noreply:
+            self.counters.noreply_errors += 1
+        else:
+            self.out.append(reply)
+
+    def answer_failure(self, request: Request) -> None:
+        """The journal has failed."""
+        self.counters.storage_errors += 1
+        if request.noreply:
+            self.counters.noreply_errors += 1
+        else:
+            self.out.append(replies.OUT_OF_MEMORY)
+
+    def answer_not_stored(self, request: Request) -> None:
+        """The queue is full or the server takes no items."""
+        if request.noreply:
+            self.counters.noreply_errors += 1
+        else:
+            self.out.append(replies.NOT_STORED)
+
+    def close_after_reply(self, complaint: str = "") -> None:
+        """Send what is in ``out``, then close the connection."""
+        self.closing = True
+        self.complaint = complaint
+        self._interrupted = True
+
+    def stall(self, reason: int) -> None:
+        """Carry out no further request until resumed."""
+        self.stalled = reason
+        self._interrupted = True
+
+    def stall_and_retry(self) -> None:
+        """Carry this request out again after the next commit."""
+        self.stall(COMMIT)
+        self.retry = True
+
+    def count_output(self, size: int) -> None:
+        """``size`` bytes were put out; stall where that makes too much."""
+        self.out_bytes += size
+        if self.out_bytes > MAX_OUTPUT and not self.stalled:
+            self.stall(OUTPUT)
+
+    def reservation_seconds(self, exptime: int) -> float | None:
+        """Seconds until a reservation's deadline, by memcached's rule for exptime; None for the queue's default."""
+        if exptime <= 0:
+            return None if exptime == 0 else 0.0
+        if exptime <= MAX_RELATIVE:
+            return float(exptime)
+        return max(0.0, exptime - self.broker.wall_ns() / 1e9)
+
+    def expiry(self, exptime: int) -> int | None:
+        """When an item's TTL passes by memcached's rule for exptime: nanoseconds, 0 for never, None for already."""
+        if exptime == 0:
+            return 0
+        if exptime < 0:
+            return None
+        now = self.broker.wall_ns()
+        if exptime <= MAX_RELATIVE:
+            return now + exptime * 1_000_000_000
+        moment = exptime * 1_000_000_000
+        return min(moment, 2**63) if moment > now else None
+
+    def take_output(self) -> list[bytes]:
+        """The replies so far, which the owner will send."""
+        out = self.out
+        self.out = []
+        self.out_bytes = 0
+        return out
+
+
+def foreign_protocol(words: Sequence[bytes]) -> str:
+    """What a client that does not speak memcache seems to speak, as a sentence for the log; empty if unknown."""
+    if not words:
+        return ""
+    if words[-1].startswith(b"HTTP/"):
+        return "it speaks HTTP, and this port does not"
+    if words[0][:1] == b"\x16":
+        return "it speaks TLS, and this port does not"
+    return ""

@@ -1,0 +1,206 @@
+"""One client's connection: moves bytes between a socket and a session."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from os import write
+from typing import TYPE_CHECKING, cast
+
+from redqueue.protocol.replies import TOO_MANY_CONNECTIONS
+from redqueue.protocol.session import (
+    COMMIT,
+    MAX_BACKLOG,
+    MAX_OUTPUT,
+    OUTPUT,
+    Service,
+    Session,
+)
+from redqueue.server.group_commit import GroupCommit
+
+if TYPE_CHECKING:
+    from redqueue.server.tcp import Connections
+
+log = logging.getLogger(__name__)
+
+LINGER_SECONDS = 1.0
+"""How long a client that was told off may take to read why."""
+
+
+class Connection(asyncio.Protocol):
+    """A connection on the loop.
+
+    :param service: what all sessions share
+    :param commit: sends the replies once they are true
+    :param registry: all connections
+    """
+
+    __slots__ = (
+        "_commit",
+        "_fd",
+        "_held",
+        "_lingering",
+        "_read_paused",
+        "_registry",
+        "_socket_fd",
+        "_transport",
+        "_write_paused",
+        "data_received",
+        "number",
+        "session",
+    )
+
+    def __init__(self, service: Service, commit: GroupCommit, registry: Connections) -> None:
+        self.session = session = Session(service, self)
+        self.data_received = session.receive  # type: ignore[method-assign]
+        self._commit = commit
+        self._registry = registry
+        self._transport: asyncio.Transport | None = None
+        self._held: list[bytes] | None = None
+        self._fd = self._socket_fd = -1
+        self._read_paused = False
+        self._write_paused = False
+        self._lingering = False
+        self.number = 0
+
+    # -- from the transport -----------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=MAX_OUTPUT)
+        sock = transport.get_extra_info("socket")
+        if sock is not None and transport.get_extra_info("ssl_object") is None:
+            self._fd = self._socket_fd = sock.fileno()
+        if not self._registry.add(self):
+            self._transport.write(TOO_MANY_CONNECTIONS)
+            self._transport.close()
+
+    def eof_received(self) -> bool:
+        self.session.finish()
+        self.session.announce()
+        return not self._lingering
+
+    def pause_writing(self) -> None:
+        self._write_paused = True
+        if not self.session.stalled:
+            self.session.stalled = OUTPUT
+
+    def resume_writing(self) -> None:
+        self._write_paused = False
+        self.session.announce()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._registry.remove(self)
+        self._transport = None
+        self._fd = self._socket_fd = -1
+        self.session.close()
+        del self.data_received
+
+    # -- from the session (redqueue.protocol.session.Owner) -------------------------
+
+    def pause_input(self) -> None:
+        if not self._read_paused and self._transport is not None:
+            self._read_paused = True
+            self._transport.pause_reading()
+
+    def pause_input_until_commit(self) -> None:
+        self.pause_input()
+        self._commit.resume_later(self)
+
+    # -- from the group commit -----------------------------------------------------
+
+    def hold_output(self) -> None:
+        self.session.announced = False
+        self._held = self.session.take_output()
+
+    def release_output(self) -> int:
+        held, self._held = self._held, None
+        size = 0
+        if held:
+            data = b"".join(held)
+            size = len(data)
+            self._write_buffered(data)
+        if self.session.stalled or self.session.closing:
+            self.session.announce()
+        return size
+
+    def send_output(self) -> int:
+        session = self.session
+        session.announced = False
+        size = 0
+        out = session.out
+        if out:
+            session.out = []
+            session.out_bytes = 0
+            data = out[0] if len(out) == 1 else b"".join(out)
+            size = len(data)
+            # Most replies fit into the socket's buffer, and the transport's own write takes twice as long.
+            try:
+                sent = write(self._fd, data)
+            except OSError:
+                sent = 0  # full, or broken, which the transport finds out and reports
+            if sent < size:
+                self._write_buffered(data[sent:])
+        if session.stalled or session.closing:
+            self._go_on()
+        return size
+
+    def resume_input(self) -> None:
+        if self._read_paused and self._transport is not None and self.session.backlog_size <= MAX_BACKLOG:
+            self._read_paused = False
+            self._transport.resume_reading()
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    # -- from the server, at its end ---------------------------------------------------
+
+    def end_input(self) -> None:
+        """Read no more; what has been asked is answered, a waiting get with a miss."""
+        self.pause_input()
+        self.session.finish()
+        self.session.announce()
+
+    def close_when_sent(self) -> None:
+        """Close once the client has taken its replies."""
+        if self._transport is not None:
+            self._transport.close()
+
+    # -- inside ----------------------------------------------------------------------
+
+    def _write_buffered(self, data: bytes) -> None:
+        """Have the transport send ``data``, behind what it still has to send.
+
+        Until that is gone there is no writing past it: the descriptor is -1.
+        """
+        transport = self._transport
+        if transport is not None:
+            transport.write(data)
+            self._fd = -1 if transport.get_write_buffer_size() else self._socket_fd
+
+    def _go_on(self) -> None:
+        """The replies so far are sent: carry on with a stalled session, or close one that is done."""
+        session = self.session
+        if session.closing:
+            self._close()
+        elif session.stalled in (COMMIT, OUTPUT) and not self._write_paused:
+            session.resume()
+            self.resume_input()
+            if session.out or session.stalled or session.closing:
+                self.session.announce()
+
+    def _close(self) -> None:
+        transport = self._transport
+        if transport is None or self._lingering:
+            return
+        complaint = self.session.complaint
+        if complaint:
+            log.warning("connection from %s closed: %s", self._registry.describe(self), complaint)
+        if complaint and not self.session.eof and transport.can_write_eof():
+            # Closing now would reset the connection and take the reply with it.
+            self._lingering = True
+            transport.write_eof()
+            asyncio.get_running_loop().call_later(LINGER_SECONDS, transport.abort)
+        else:
+            transport.close()

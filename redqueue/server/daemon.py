@@ -1,0 +1,355 @@
+"""The server as a process: start, timers, signals and the end."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import math
+import os
+import platform
+import resource
+import signal
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+import tornado
+from tornado.ioloop import IOLoop
+
+from redqueue import __version__
+from redqueue.engine.broker import Broker
+from redqueue.engine.clock import SystemClock
+from redqueue.engine.journal import NullJournal
+from redqueue.engine.settings import QueueSettings
+from redqueue.journal.lock import JournalInUse, Lock
+from redqueue.journal.log import Log
+from redqueue.journal.recovery import JournalDamaged, Recovery
+from redqueue.journal.worker import Worker
+from redqueue.options import BadOption, Options, load
+from redqueue.protocol.classic import COMMANDS
+from redqueue.protocol.request import Requests
+from redqueue.protocol.session import Service
+from redqueue.server.connection import Connection
+from redqueue.server.group_commit import GroupCommit
+from redqueue.server.tcp import Connections, Listeners
+
+log = logging.getLogger("redqueue")
+
+LAST_REPLIES_SECONDS = 5.0
+"""How long clients may take, at the end, to read what they have been answered."""
+PROGRESS_SECONDS = 1.0
+
+
+class Server:
+    """One RedQueue server.
+
+    :param options: as :func:`redqueue.options.load` gives them
+    """
+
+    version = __version__
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._started = time.time()
+        self._clock = SystemClock()
+        self._connections = Connections(options.max_connections)
+        self._listeners = Listeners(self._make_connection)
+        self._lock: Lock | None = None
+        self._journal: Log | None = None
+        self._ending = False
+        self._ended = asyncio.Event()
+        self._timer: object = None
+
+    # -- start ------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Recover, listen, serve, and return once a signal or a client has ended it.
+
+        :raises JournalInUse: another server has the journal
+        :raises JournalDamaged: the journal is damaged where no crash explains it
+        :raises OSError: a directory cannot be used or a port cannot be bound
+        """
+        self._loop = IOLoop.current()
+        asyncio_loop = asyncio.get_running_loop()
+        self._raise_file_limit()
+        self._open_broker()
+        self._service = Service(self._broker, Requests(COMMANDS, self._options.max_item_size), self)
+        self._commit = GroupCommit(asyncio_loop.call_soon, self._service, self._journal)
+        self._broker.deadlines.on_earlier = self._arm
+        if math.isfinite(self._broker.deadlines.armed):
+            self._arm(self._broker.deadlines.armed)
+        if self._journal is not None and self._options.reliable == "yes" and self._options.sync_interval:
+            self._sync_later()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio_loop.add_signal_handler(number, self.stop, number)
+        await self._listeners.listen_tcp(self._options.host, self._options.port)
+        if self._options.unix_socket:
+            await self._listeners.listen_unix(Path(self._options.unix_socket))
+        settle_garbage_collector()
+        log.info("RedQueue %s ready on %s", __version__, self._listeners.addresses[0])
+        for address in self._listeners.addresses[1:]:
+            log.info("also listening on %s", address)
+        await self._ended.wait()
+
+    def _open_broker(self) -> None:
+        options = self._options
+        settings = QueueSettings(
+            reserve_timeout=options.reserve_timeout,
+            prefetch=options.prefetch,
+            wait=options.wait,
+            max_items=options.max_items,
+            max_bytes=options.max_bytes,
+        )
+        if options.reliable == "no":
+            log.warning("reliable=no: items live in memory only and are gone when the server ends")
+            self._broker = Broker(settings, self._clock, NullJournal())
+            return
+        directory = Path(options.logdir)
+        directory.mkdir(parents=True, exist_ok=True)
+        self._lock = Lock(directory)
+        progress = _Progress()
+        started = time.monotonic()
+        recovered = Recovery(directory, salvage=options.salvage, progress=progress).run()
+        self._journal = Log(
+            directory,
+            recovered,
+            segment_size=options.segment_size,
+            sync=options.reliable == "sync",
+            wall_ns=self._clock.wall_ns,
+            worker=Worker(asyncio.get_running_loop().call_soon_threadsafe),
+        )
+        self._broker = Broker(settings, self._clock, self._journal)
+        self._broker.last_id = recovered.last_id
+        for name, records in recovered.queues.items():
+            self._broker.restore(name, records)
+        log.info(
+            "journal %s: %d items in %d queues from %d records in %d segments, in %.2f s",
+            directory,
+            self._broker.sum_items(),
+            len(self._broker.queues),
+            recovered.records,
+            len(recovered.segments),
+            time.monotonic() - started,
+        )
+
+    @staticmethod
+    def _raise_file_limit() -> None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != hard:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+    # -- connections --------------------------------------------------------------
+
+    def _make_connection(self) -> Connection:
+        return Connection(self._service, self._commit, self._connections)
+
+    # -- timers -------------------------------------------------------------------
+
+    def _arm(self, when: float) -> None:
+        """Set the one timer of the sweeper to the monotonic moment ``when``."""
+        if self._timer is not None:
+            self._loop.remove_timeout(self._timer)
+        delay = max(0.0, when - self._clock.monotonic())
+        self._timer = self._loop.call_later(delay, self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        deadlines = self._broker.deadlines
+        deadlines.armed = -math.inf  # set anew below; nothing is earlier meanwhile
+        if deadlines.fire(self._clock.monotonic()):
+            self._timer = self._loop.call_later(0, self._fire)
+            return
+        if math.isfinite(deadlines.armed):
+            self._arm(deadlines.armed)
+
+    def _sync_later(self) -> None:
+        self._loop.call_later(self._options.sync_interval, self._sync)
+
+    def _sync(self) -> None:
+        self._commit.sync()
+        self._sync_later()
+
+    # -- the end --------------------------------------------------------------------
+
+    def stop(self, number: int | None = None) -> None:
+        """Stop accepting, answer who waits, write and sync, then let :meth:`run` return; the second time, exit."""
+        name = signal.Signals(number).name if number else "shutdown"
+        if self._ending:
+            log.warning("%s again: exiting at once", name)
+            os._exit(1)
+        self._ending = True
+        log.info("%s: ending", name)
+        self._listeners.close()
+        for connection in self._connections:
+            connection.end_input()
+        self._commit.when_idle(self._close_connections)
+
+    def _close_connections(self) -> None:
+        for connection in self._connections:
+            connection.close_when_sent()
+        self._deadline = self._clock.monotonic() + LAST_REPLIES_SECONDS
+        self._await_last_replies()
+
+    def _await_last_replies(self) -> None:
+        if len(self._connections) and self._clock.monotonic() < self._deadline:
+            self._loop.call_later(0.01, self._await_last_replies)
+            return
+        for connection in self._connections:
+            connection.abort()
+        self._loop.add_callback(self._commit.when_idle, self._finish)
+
+    def _finish(self) -> None:
+        if self._journal is not None:
+            if self._broker.failure:
+                self._journal.abandon()
+            else:
+                self._journal.close()
+        if self._lock is not None:
+            self._lock.release()
+        log.info("ended; %d items are kept", 0 if self._journal is None else self._broker.sum_items())
+        self._ended.set()
+
+    # -- for the sessions (redqueue.protocol.stats.Host) --------------------------------
+
+    def process_stats(self) -> Iterable[tuple[str, object]]:
+        """Figures of the process."""
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        commit, journal = self._commit, self._journal
+        figures: list[tuple[str, object]] = [
+            ("pid", os.getpid()),
+            ("uptime", int(time.time() - self._started)),
+            ("time", int(time.time())),
+            ("version", __version__),
+            ("python", platform.python_version()),
+            ("tornado", tornado.version),
+            ("event_loop", type(asyncio.get_running_loop()).__module__.partition(".")[0]),
+            ("pointer_size", 64 if sys.maxsize > 1 << 32 else 32),
+            ("rusage_user", f"{usage.ru_utime:.6f}"),
+            ("rusage_system", f"{usage.ru_stime:.6f}"),
+            ("max_connections", self._options.max_connections),
+            ("curr_connections", len(self._connections)),
+            ("total_connections", self._connections.total),
+            ("rejected_connections", self._connections.refused),
+            ("bytes_read", self._service.bytes_read),
+            ("bytes_written", commit.bytes_written),
+            ("limit_maxbytes", self._options.max_bytes),
+            ("threads", 1),
+            ("reliable", self._options.reliable),
+            ("accepting_conns", int(not self._ending)),
+            ("health", self._broker.failure or "ok"),
+        ]
+        if journal is not None:
+            figures += [
+                ("journal_segments", journal.segment_count()),
+                ("journal_bytes", journal.disk_bytes()),
+                ("journal_frames", journal.frames),
+                ("journal_syncs", journal.syncs),
+            ]
+        return figures
+
+    def setting_stats(self) -> Iterable[tuple[str, object]]:
+        """The options in force."""
+        for name, value in asdict(self._options).items():
+            if isinstance(value, bool):
+                yield name, "yes" if value else "no"
+            elif isinstance(value, float):
+                yield name, f"{value:g}"
+            else:
+                yield name, value
+
+    def connection_stats(self) -> Iterable[tuple[str, object]]:
+        """A few figures for each connection."""
+        for connection in self._connections:
+            yield f"{connection.number}:addr", self._connections.describe(connection)
+            session = connection.session
+            yield f"{connection.number}:reserved", sum(map(len, session.consumer.held.values()))
+            yield f"{connection.number}:waiting", int(session.consumer.waiter is not None)
+
+    def reset_stats(self) -> None:
+        """Count from zero."""
+        self._service.counters.reset()
+        self._connections.total = len(self._connections)
+        self._connections.refused = 0
+        self._service.bytes_read = self._commit.bytes_written = 0
+        self._broker.total_items = 0
+
+    def set_verbosity(self, level: int) -> None:
+        """Log more or less."""
+        set_verbosity(level > 0)
+
+    def shut_down(self) -> bool:
+        """End the server; False where clients may not."""
+        if not self._options.enable_shutdown:
+            return False
+        self._loop.add_callback(self.stop)
+        return True
+
+
+class _Progress:
+    """Logs how far the replay is, each second."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + PROGRESS_SECONDS
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + PROGRESS_SECONDS
+            log.info("replaying the journal: %d of %d MB (%d %%)", done >> 20, total >> 20, 100 * done // max(1, total))
+
+
+def settle_garbage_collector() -> None:
+    """Take what the start has made out of the collector's sight, and have it look rarely at the rest.
+
+    Items are plain bytes, which it does not track; what it would find is few
+    and short-lived, and a full pass over a long queue is a pause for everybody.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
+def set_verbosity(verbose: bool) -> None:
+    """Log everything, or only what an operator must know."""
+    logging.getLogger("redqueue").setLevel(logging.DEBUG if verbose else logging.INFO)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the daemon.
+
+    :param arguments: the command line, without the program's name
+    :returns: the exit status: 0 after a clean end, 1 when the server could not
+        start, 2 for a bad option
+    """
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
+    try:
+        options = load(sys.argv[1:] if arguments is None else arguments)
+    except BadOption as error:
+        print(f"redqueue_server.py: {error}", file=sys.stderr)
+        return 2
+    set_verbosity(options.verbose)
+    try:
+        _run(options)
+    except (JournalInUse, JournalDamaged) as error:
+        log.critical("%s", error)
+        return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else f"{options.host}:{options.port}: "
+        log.critical("cannot start: %s%s", where, error.strerror or error)
+        return 1
+    return 0
+
+
+def _run(options: Options) -> None:
+    async def serve() -> None:
+        await Server(options).run()
+
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(serve())
+    else:
+        uvloop.run(serve())
