@@ -32,7 +32,7 @@ class BadOption(ValueError):
 
 _DURATION_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "": 1}
 _SIZE_UNITS = {"": 1, "b": 1, "k": 1 << 10, "kb": 1 << 10, "m": 1 << 20, "mb": 1 << 20, "g": 1 << 30, "gb": 1 << 30}
-_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)")
+_QUANTITY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([a-z]*)")
 
 
 def parse_duration(text: str) -> float:
@@ -54,9 +54,21 @@ def _quantity(text: str, units: Mapping[str, float], form: str) -> float:
 
 def parse_whole(text: str) -> int:
     """A whole number."""
-    if not text.strip().isdecimal():
+    if not re.fullmatch(r"[0-9]{1,15}", text.strip()):
         raise BadOption(f"wants a whole number, not {text!r}")
     return int(text)
+
+
+def parse_limit(text: str) -> int:
+    """A whole number, or 0 where there is none."""
+    return parse_whole(text or "0")
+
+
+def parse_store(text: str) -> str:
+    """The address of a cluster, which this version cannot use."""
+    if text:
+        raise BadOption(f"wants to be left empty, not {text!r}: this version has no cluster, the journal is the store")
+    return text
 
 
 def parse_switch(text: str) -> bool:
@@ -108,11 +120,19 @@ class Option:
 
 
 def _written(option: Option, number: float) -> str:
+    """``number`` as one would write it for ``option``, in the largest unit that makes it whole."""
     if option.parse is parse_size:
-        for unit in ("gb", "mb", "kb"):
-            if number >= _SIZE_UNITS[unit] and number % _SIZE_UNITS[unit] == 0:
-                return f"{number // _SIZE_UNITS[unit]:.0f}{unit}"
-    return f"{number:g}" + ("s" if option.parse is parse_duration else "")
+        units: Mapping[str, int] = {"gb": 1 << 30, "mb": 1 << 20, "kb": 1 << 10}
+    elif option.parse is parse_duration:
+        units = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+        if 0 < number < 1:
+            return f"{number * 1000:g}ms"
+    else:
+        units = {}
+    for unit, size in units.items():
+        if number >= size and number % size == 0:
+            return f"{number / size:.0f}{unit}"
+    return f"{number:.0f}"
 
 
 OPTIONS = (
@@ -140,7 +160,7 @@ OPTIONS = (
     ),
     Option("segment_size", "64mb", parse_size, "SIZE", "size of a journal file", 64 << 10, 1 << 30),
     Option("max_item_size", "1mb", parse_size, "SIZE", "largest item taken", 1, 512 << 20),
-    Option("max_connections", "0", parse_whole, "N", "most clients at a time; 0: as many as the system gives", 0),
+    Option("max_connections", "0", parse_limit, "N", "most clients at a time; 0: as many as the system gives", 0),
     Option(
         "reserve_timeout",
         "300s",
@@ -156,7 +176,7 @@ OPTIONS = (
     ),
     Option("max_items", "0", parse_whole, "N", "most items in a queue; 0: no limit", 0),
     Option("max_bytes", "0", parse_size, "SIZE", "most bytes of items in a queue; 0: no limit", 0),
-    Option("store", "", _choice(""), "URL", "address of a cluster; this version has none, the journal is the store"),
+    Option("store", "", parse_store, "URL", "address of a cluster; this version has none, the journal is the store"),
     Option("config", "", str, "FILE", "a TOML file with options, named as here"),
     Option("enable_shutdown", "no", parse_switch, "yes|no", "whether clients may end the server with `shutdown`"),
     Option("verbose", "no", parse_switch, "yes|no", "log more, as `verbosity 1` does"),

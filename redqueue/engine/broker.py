@@ -54,7 +54,7 @@ class Broker:
     """The engine: every queue of a server.
 
     :param settings: the settings of all queues
-    :param clock: both clocks
+    :param clock: tells the time
     :param journal: takes the records
 
     :ivar queues: by name; a name without a queue has no entry
@@ -67,8 +67,6 @@ class Broker:
     def __init__(self, settings: QueueSettings, clock: Clock, journal: Journal) -> None:
         self.settings = settings
         self.clock = clock
-        self.monotonic = clock.monotonic
-        self.wall_ns = clock.wall_ns
         self.journal = journal
         self.journal_put = journal.put
         self.journal_ack = journal.acknowledge
@@ -82,7 +80,7 @@ class Broker:
         self.acks: list[tuple[Reservation, Consumer, Any]] = []
         self._effects: list[tuple[Callable[[], None], Callable[[], None], Any]] = []
         self.tokens: dict[int, Reservation] = {}
-        self._token_source = Tokens(clock.wall_ns())
+        self._token_source = Tokens(clock.wall)
         self.failure = ""
         self.draining = False
         self.refusing = False
@@ -257,7 +255,7 @@ class Broker:
 
     def flush_all_later(self, seconds: float) -> None:
         """:meth:`flush_all`, ``seconds`` from now; a restart before that forgets it."""
-        self.deadlines.set(_DelayedFlush(self), self.monotonic() + seconds)
+        self.deadlines.set(_DelayedFlush(self), self.clock.now + seconds)
 
     # -- sums ---------------------------------------------------------------
 

@@ -1,53 +1,59 @@
-"""The two clocks of the engine, handed in so that tests can turn them."""
+"""The clock of the engine, handed in so that tests can turn it.
+
+Time stands still while a tick of the server is carried out: everything in it
+sees the same moment, and reading the clock costs an attribute. Whoever calls
+into the engine after having waited calls :meth:`Clock.tick` first.
+"""
 
 from __future__ import annotations
 
 import time
-from typing import Protocol
 
 
-class Clock(Protocol):
-    """What the engine asks of time.
+class Clock:
+    """Both clocks of the machine.
 
     Reservations and waits run on the monotonic clock, which no administrator
     and no NTP daemon moves; TTLs and what is journaled are wall-clock moments,
     which mean the same after a restart.
+
+    :ivar now: the monotonic clock, seconds since some fixed moment
+    :ivar wall: the wall clock, nanoseconds since 1970
     """
 
-    def monotonic(self) -> float:
-        """Seconds since some fixed moment."""
+    __slots__ = ("now", "wall")
 
-    def wall_ns(self) -> int:
-        """Nanoseconds since 1970."""
+    def __init__(self) -> None:
+        self.now = time.monotonic()
+        self.wall = time.time_ns()
 
-
-class SystemClock:
-    """The machine's clocks."""
-
-    monotonic = staticmethod(time.monotonic)
-    wall_ns = staticmethod(time.time_ns)
+    def tick(self) -> None:
+        """Look at the machine's clocks."""
+        self.now = time.monotonic()
+        self.wall = time.time_ns()
 
 
-class ManualClock:
-    """A clock that moves only when told to, for tests and simulations."""
+class ManualClock(Clock):
+    """A clock that moves only when told to, for tests and simulations.
 
-    def __init__(self, monotonic: float = 1000.0, wall: float = 1_750_000_000.0) -> None:
-        self._monotonic = monotonic
-        self._wall_ns = int(wall * 1e9)
+    :param now: where the monotonic clock starts, seconds
+    :param wall: where the wall clock starts, seconds since 1970
+    """
 
-    def monotonic(self) -> float:
-        """Seconds."""
-        return self._monotonic
+    __slots__ = ()
 
-    def wall_ns(self) -> int:
-        """Nanoseconds."""
-        return self._wall_ns
+    def __init__(self, now: float = 1000.0, wall: float = 1_750_000_000.0) -> None:
+        self.now = now
+        self.wall = int(wall * 1e9)
+
+    def tick(self) -> None:
+        """Nothing: it stands until :meth:`advance`."""
 
     def advance(self, seconds: float) -> None:
         """Let ``seconds`` pass on both clocks."""
-        self._monotonic += seconds
-        self._wall_ns += int(seconds * 1e9)
+        self.now += seconds
+        self.wall += int(seconds * 1e9)
 
     def jump_wall(self, seconds: float) -> None:
         """Set the wall clock forward or back; the monotonic one does not notice."""
-        self._wall_ns += int(seconds * 1e9)
+        self.wall += int(seconds * 1e9)

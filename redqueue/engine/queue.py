@@ -106,7 +106,7 @@ class Queue:
         self.bytes = 0
         self.reservations: dict[Reservation, None] = {}
         self.timed: set[Reservation] = set()
-        self.created = broker.clock.wall_ns()
+        self.created = broker.clock.wall
         self.total_items = 0
         self.total_reserved = 0
         self.expired = 0
@@ -134,11 +134,11 @@ class Queue:
             return False
         broker.last_id = item_id = broker.last_id + 1
         if expires:
-            record = rec.put(self.number, item_id, broker.clock.wall_ns(), flags, payload, expires)
+            record = rec.put(self.number, item_id, broker.clock.wall, flags, payload, expires)
             self._expect_expiry(expires)
         else:
             record = (
-                _pack_put(PUT, 0, self.number_high, self.number_low, item_id, broker.wall_ns(), flags, size) + payload
+                _pack_put(PUT, 0, self.number_high, self.number_low, item_id, broker.clock.wall, flags, size) + payload
             )
         self.items += 1
         self.bytes += size
@@ -154,7 +154,7 @@ class Queue:
             return False
         broker.last_id += 1
         self.front = place = min(self.front, 0) - 1
-        record = rec.put(self.number, broker.last_id, broker.clock.wall_ns(), flags, payload, expires, place)
+        record = rec.put(self.number, broker.last_id, broker.clock.wall, flags, payload, expires, place)
         if expires:
             self._expect_expiry(expires)
         self.items += 1
@@ -310,13 +310,13 @@ class Queue:
             return None
         broker = self.broker
         if timeout is None:
-            ends = broker.monotonic() + self.settings.reserve_timeout
+            ends = broker.clock.now + self.settings.reserve_timeout
             reservation = Reservation(self, consumer, record, deliveries, ends)
             self.reservations[reservation] = None
             if self.deadline is None or ends < self.deadline:
                 broker.deadlines.set(self, ends)
         else:
-            ends = broker.monotonic() + timeout
+            ends = broker.clock.now + timeout
             reservation = Reservation(self, consumer, record, deliveries, ends)
             self.timed.add(reservation)
             broker.deadlines.set(reservation, ends)
@@ -360,7 +360,7 @@ class Queue:
             self.bytes -= len(record) - PUT_SIZE
         broker.journal_ack(record[8:16])
         broker.acks.append((reservation, consumer, receipt))
-        if not self.items and self.deadline is None:
+        if not self.items and (self.deadline is None or self.deadline > broker.clock.now + IDLE_SECONDS):
             self.rest_if_empty()
 
     def _release(self, reservation: Reservation) -> Consumer:
@@ -416,7 +416,7 @@ class Queue:
     def touch(self, reservation: Reservation, seconds: float | None) -> None:
         """The reservation now ends ``seconds`` from now; None for the queue's default."""
         broker = self.broker
-        reservation.ends = broker.monotonic() + (self.settings.reserve_timeout if seconds is None else seconds)
+        reservation.ends = broker.clock.now + (self.settings.reserve_timeout if seconds is None else seconds)
         self.reservations.pop(reservation, None)
         self.timed.add(reservation)
         broker.deadlines.set(reservation, reservation.ends)
@@ -446,7 +446,7 @@ class Queue:
         waiter = Waiter(self, consumer, timeout, deliver)
         self.waiters[waiter] = None
         consumer.waiter = waiter
-        self.broker.deadlines.set(waiter, self.broker.monotonic() + seconds)
+        self.broker.deadlines.set(waiter, self.broker.clock.now + seconds)
         return waiter
 
     def leave_line(self, waiter: Waiter) -> None:
@@ -466,7 +466,7 @@ class Queue:
     # -- time ---------------------------------------------------------------
 
     def _is_expired(self, record: bytes) -> bool:
-        return bool(record[1] & HAS_EXPIRY) and rec.expires(record) <= self.broker.clock.wall_ns()
+        return bool(record[1] & HAS_EXPIRY) and rec.expires(record) <= self.broker.clock.wall
 
     def _expire_item(self, record: bytes) -> None:
         """Drop an item that is in no container any more."""
@@ -482,15 +482,16 @@ class Queue:
     def _wake_at(self, moment: int) -> None:
         """Be woken at a wall-clock moment (nanoseconds), or before."""
         broker = self.broker
-        when = broker.monotonic() + max(0.0, (moment - broker.clock.wall_ns()) / 1e9)
+        when = broker.clock.now + max(0.0, (moment - broker.clock.wall) / 1e9)
         if self.deadline is None or when < self.deadline:
             broker.deadlines.set(self, when)
 
     def expire(self, now: float) -> None:
         """Woken: sweep what is over, and let the broker forget a queue that nobody uses."""
+        unused = self.total_items == self.seen_items and not self._in_use()
         wakes = [self._sweep_reservations(now), self._sweep_expired(now)]
         if not self._in_use():
-            if self.total_items == self.seen_items:
+            if unused:
                 self.broker.forget(self)
                 return
             self.seen_items = self.total_items
@@ -518,7 +519,7 @@ class Queue:
                 return math.inf
             if not record[1] & HAS_EXPIRY:
                 return now + SWEEP_SECONDS if self.mortal else math.inf
-            left = (rec.expires(record) - self.broker.clock.wall_ns()) / 1e9
+            left = (rec.expires(record) - self.broker.clock.wall) / 1e9
             if left > 0:
                 return now + left
             self._drop_first()
@@ -529,9 +530,12 @@ class Queue:
 
     def rest_if_empty(self) -> None:
         """Begin the time after which a queue that stays empty and unused is forgotten."""
-        if self.deadline is None and not self._in_use():
+        if self._in_use():
+            return
+        when = self.broker.clock.now + IDLE_SECONDS
+        if self.deadline is None or when < self.deadline:
             self.seen_items = self.total_items
-            self.broker.deadlines.set(self, self.broker.monotonic() + IDLE_SECONDS)
+            self.broker.deadlines.set(self, when)
 
     # -- the head -----------------------------------------------------------
 
@@ -611,4 +615,4 @@ class Queue:
         record = self._first()
         if record is None:
             return 0.0
-        return max(0.0, (self.broker.clock.wall_ns() - rec.time(record)) / 1e9)
+        return max(0.0, (self.broker.clock.wall - rec.time(record)) / 1e9)

@@ -14,13 +14,13 @@ crash can damage is the end of the last segment.
 from __future__ import annotations
 
 import logging
-import os
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 from pathlib import Path
 
 from redqueue.journal import record as rec
-from redqueue.journal.record import ACK_KIND, ID_FIELD, QUEUE_FIELD, REWRITE
+from redqueue.journal.record import ACK_KIND, DROP, ID_FIELD, QUEUE_FIELD, REWRITE
 from redqueue.journal.recovery import OldSegment, Recovered
 from redqueue.journal.segment import Segment, position, sync_directory
 from redqueue.journal.worker import Worker
@@ -100,7 +100,8 @@ class Log:
         """These PUT records are dead, by a DROP or WIPE."""
         for record in records:
             self._bury(record[ID_FIELD])
-        self._remove_dead()
+        if not self.needs_sync:
+            self._remove_dead()
 
     # -- writing --------------------------------------------------------------
 
@@ -165,6 +166,8 @@ class Log:
         def finished(error: BaseException | None) -> None:
             self.busy = False
             if error is None:
+                if self._segments[-1].number != self._current.number:
+                    self._remove_dead()  # beginning a segment has synced all before
                 self._account(puts, others, acks)
             done(error)
 
@@ -176,6 +179,8 @@ class Log:
 
         def finished(error: BaseException | None) -> None:
             self.busy = False
+            if error is None:
+                self._remove_dead()
             done(error)
 
         self._worker.submit(self._datasync, finished)
@@ -186,17 +191,20 @@ class Log:
         :raises OSError: where the sync fails
         """
         self._worker.close()
-        self._current.finish()
+        try:
+            self._current.finish()
+        finally:
+            self._current.close()
 
     def abandon(self) -> None:
         """End the worker and leave the current segment as it is: it has failed."""
         self._worker.close()
-        os.close(self._current.fd)
+        self._current.close()
 
     def _to_name(self, puts: list[bytes], others: list[bytes]) -> Sequence[bytes]:
         """The numbers of queues that a frame of these records is the first to speak of in its segment."""
         used = [record[QUEUE_FIELD] for record in puts]
-        used += [record[QUEUE_FIELD] for record in others if record[0] == REWRITE]
+        used += [record[QUEUE_FIELD] for record in others if record[0] in (REWRITE, DROP)]
         return sorted(self._unnamed.intersection(used))
 
     def _payload(
@@ -219,13 +227,13 @@ class Log:
         self.needs_sync = self._current.end != end
 
     def _rotate(self) -> None:
-        self._current.finish()
-        self._segments[-1].size = self._current.end
+        full = self._current
+        full.finish()
         first_id = int.from_bytes(self._last_id, "big") + 1
-        self._current = Segment(
-            self.directory, self._current.number + 1, self._segment_size, self._wall_ns(), first_id
-        )
-        self._unnamed = set(self._names)
+        self._current = Segment(self.directory, full.number + 1, self._segment_size, self._wall_ns(), first_id)
+        full.close()
+        self._segments[-1].size = full.end
+        self._unnamed.update(self._names)  # in place: open_queue may be adding to it meanwhile
         self._durable = position(self._current.number, self._current.end)
 
     # -- what lives in which segment ------------------------------------------
@@ -256,7 +264,7 @@ class Log:
         elif acks:
             for item_id in acks:
                 self._bury(item_id)
-            if self._segments[0].live == 0:
+            if self._segments[0].live == 0 and not self.needs_sync:
                 self._remove_dead()
 
     def _bury(self, item_id: bytes) -> None:
@@ -264,12 +272,14 @@ class Log:
         if number is None:
             self._segments[bisect_right(self._firsts, item_id) - 1].live -= 1
         else:
-            self._segments[number - self._segments[0].number].live -= 1
+            self._segments[bisect_left(self._segments, number, key=attrgetter("number"))].live -= 1
 
     def _remove_dead(self) -> None:
         """Delete segments, oldest first, as long as nothing in them lives.
 
-        A younger one stays behind an older, because its ACKs may speak of items there.
+        A younger one stays behind an older, because its ACKs may speak of items there. Call it only
+        when everything written is synced: a power failure must not take the frame that moved an item
+        on (a rewrite, a swap) when the segment where it was before is gone already.
         """
         dead = 0
         while len(self._segments) - dead > 1 and self._segments[dead].live == 0:

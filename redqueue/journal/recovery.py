@@ -113,7 +113,7 @@ class Recovery:
             old = self._replay(number, path, is_last=i == len(found) - 1)
             if old is not None:
                 segments.append(old)
-        return self._result(segments, found[-1][0] + 1 if found else 1)
+        return self._result(segments, segments[-1].number + 1 if segments else 1)
 
     def _damage(self, what: str, remedy: str) -> None:
         if not self._salvage:
@@ -134,7 +134,7 @@ class Recovery:
             with memoryview(content) as view:
                 header = seg.decode_header(content[: seg.HEADER_SIZE])
                 if header is None or header.number != number:
-                    if is_last and not any(content[: seg.HEADER_SIZE]) and not self._find(content, view, number, 0):
+                    if is_last and header is None and _is_zero(content, seg.HEADER_SIZE):
                         self._unused(number, path, is_last)
                         return None
                     self._damage(f"the header of {path} is damaged", f"put {path.name} back from a backup")
@@ -144,10 +144,10 @@ class Recovery:
                     self._last_id = max(self._last_id, first_id - 1)
                 end = self._replay_frames(content, view, number, path, end, is_last)
             is_torn = not _is_zero(content, end)
-        if end < size:
-            if is_torn:
-                log.warning("torn tail: %s is cut at offset %d, dropping %d bytes after it", path, end, size - end)
-            _truncate(path, end)
+        if is_torn:
+            log.warning("torn tail: %s is cut at offset %d, dropping %d bytes after it", path, end, size - end)
+        if end < size or is_last:
+            _truncate(path, end)  # which syncs it, too: the next segment is made only after that
         self._read += size
         self._report(0)
         return OldSegment(number, path, first_id, end)
@@ -257,8 +257,8 @@ class Recovery:
                 self._names[payload[at + 2 : at + 8]] = payload[at + rec.NAME_HEAD.size : stop]
                 at = stop
             elif kind == DROP:
-                queue, below = payload[at + 2 : at + 8], payload[at + 8 : at + 16]
-                for item_id in [i for i, r in items.items() if i < below and r[QUEUE_FIELD] == queue]:
+                numbers, below = self._namesakes(payload[at + 2 : at + 8]), payload[at + 8 : at + 16]
+                for item_id in [i for i, r in items.items() if i < below and r[QUEUE_FIELD] in numbers]:
                     del items[item_id]
                 at += rec.DROP_RECORD.size
             elif kind == WIPE:
@@ -272,10 +272,18 @@ class Recovery:
             raise MalformedRecord("the last record is longer than its frame")
         self._last_id = int.from_bytes(last, "big")
 
+    def _namesakes(self, queue: bytes) -> set[bytes]:
+        """The numbers that have stood for the same queue: each run of the server has its own."""
+        name = self._names.get(queue)
+        return {queue, *(number for number, text in self._names.items() if text == name)}
+
     # -- the sum ------------------------------------------------------------
 
     def _result(self, segments: list[OldSegment], next_segment: int) -> Recovered:
-        result = Recovered(last_id=self._last_id, next_segment=next_segment, records=self._records, segments=segments)
+        last_id = self._last_id
+        if self._salvage:  # an item may have outlived its PUT, by a REWRITE or as part of a frame that makes no sense
+            last_id = max(last_id, int.from_bytes(max(self._items, default=b""), "big"))
+        result = Recovered(last_id=last_id, next_segment=next_segment, records=self._records, segments=segments)
         result.rewritten = {i: number for i, number in self._rewritten.items() if i in self._items}
         by_number = {old.number: old for old in segments}
         for item_id, old in zip(self._items, segments_of(self._items, segments), strict=True):
@@ -292,10 +300,11 @@ class Recovery:
                     f"{len(records)} items belong to a queue whose name is lost (they would go to {name.decode()})",
                     "put the journal back from a backup",
                 )
+            result.queues.setdefault(name, []).extend(records)
+        for records in result.queues.values():
             records.sort(key=_ID_OF)
             if any(record[1] & rec.HAS_PLACE for record in records):
                 records.sort(key=rec.place)
-            result.queues.setdefault(name, []).extend(records)
         if self._names:
             result.last_queue = int.from_bytes(max(self._names), "big")
         return result

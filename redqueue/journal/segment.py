@@ -25,9 +25,10 @@ failure may have damaged anything before it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from mmap import mmap
 from os import pwrite
 from pathlib import Path
@@ -205,18 +206,35 @@ class Segment:
         self.end = end + len(data)
 
     def sync(self) -> None:
-        """fdatasync: what was appended survives a power failure."""
-        _datasync(self.fd)
+        """fdatasync: what was appended survives a power failure.
+
+        :raises OSError: EIO where that fails, whatever the kernel says
+        """
+        _sync(_datasync, self.fd)
 
     def finish(self) -> None:
-        """Nothing more is appended: sync, give unused space back, and close."""
-        _datasync(self.fd)
+        """Sync, and give unused space back. The file stays open, and still takes frames.
+
+        :raises OSError: where that fails
+        """
+        self.sync()
         os.ftruncate(self.fd, self.end)
-        os.fsync(self.fd)
+        _sync(os.fsync, self.fd)
+
+    def close(self) -> None:
+        """Close the file."""
         os.close(self.fd)
 
 
 _datasync = getattr(os, "fdatasync", os.fsync)
+
+
+def _sync(how: Callable[[int], None], fd: int) -> None:
+    try:
+        how(fd)
+    except OSError as error:
+        # The kernel may have dropped the pages: unlike a write that found the disk full, this cannot be tried again.
+        raise OSError(errno.EIO, f"sync failed: {error}") from error
 
 
 def _allocate(fd: int, size: int) -> None:

@@ -12,13 +12,11 @@ from redqueue.protocol.replies import END
 from redqueue.protocol.request import BadRequest, Request, Run, signed
 from redqueue.protocol.session import COMMIT, WAITING, Session
 
-_END_OF_VALUE = b"\r\n" + END
 _COUNTED = 4096
 """A value at least this long counts towards the session's limit of unsent output."""
 
-_heads: dict[bytes, bytes] = {}
-"""``b"<flags> <size>\\r\\n"`` by the eight bytes of a record that say so."""
-_KEPT_HEADS = 4096
+_KEPT_HEADS = 64
+"""VALUE lines remembered for one key."""
 
 
 def parse_get(words: list[bytes], run: Run) -> Request:
@@ -30,7 +28,6 @@ def parse_get(words: list[bytes], run: Run) -> Request:
         key = keys.parse(words[0])
         if key.is_plain:
             request.queue = key.queue
-            request.prefix = b"VALUE " + key.queue + b" "
         else:
             request.run = run_read
         request.keys = (key,)
@@ -68,12 +65,12 @@ def parse_gats(words: list[bytes], run: Run) -> Request:
     return request
 
 
-def _head(record: bytes) -> bytes:
-    field = record[24:32]
-    head = b"%d %d\r\n" % (rec.flags(record), rec.payload_size(record))
-    if len(_heads) >= _KEPT_HEADS:
-        _heads.clear()
-    _heads[field] = head
+def _head(request: Request, record: bytes) -> bytes:
+    """The VALUE line for an item, remembered by the eight bytes of its record that say flags and size."""
+    head = b"VALUE %b %d %d\r\n" % (request.queue, rec.flags(record), rec.payload_size(record))
+    if len(request.heads) >= _KEPT_HEADS:
+        request.heads.clear()
+    request.heads[record[24:32]] = head
     return head
 
 
@@ -92,11 +89,9 @@ def run_get(session: Session, request: Request, body: bytes) -> None:
         if reservation is not None:
             record = reservation.record
             session.counters.get_hits += 1
-            head = _heads.get(record[24:32]) or _head(record)
-            if record[1]:
-                session.out.append(request.prefix + head + rec.payload(record) + _END_OF_VALUE)
-            else:
-                session.out.append(request.prefix + head + record[32:] + _END_OF_VALUE)
+            head = request.heads.get(record[24:32]) or _head(request, record)
+            payload = rec.payload(record) if record[1] else record[32:]
+            session.out.append(b"%b%b\r\nEND\r\n" % (head, payload))
             if len(record) > _COUNTED:
                 session.count_output(len(record))
             return

@@ -38,9 +38,9 @@ class Request:
         "delta",
         "exptime",
         "flags",
+        "heads",
         "keys",
         "noreply",
-        "prefix",
         "queue",
         "reply",
         "run",
@@ -57,7 +57,7 @@ class Request:
         self.size = -1
         self.skip = -1
         self.queue = b""
-        self.prefix = b""
+        self.heads: dict[bytes, bytes] = {}
         self.flags = 0
         self.exptime = 0
         self.delta = 0

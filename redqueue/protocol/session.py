@@ -17,7 +17,6 @@ So the requests of one client are carried out, and answered, strictly in order.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -40,6 +39,8 @@ _SHORT = 4096
 """Bytes up to which what has arrived is likely to be one request."""
 MAX_BACKLOG = 1 << 16
 """Bytes kept of a stalled client's further input before it is no longer read."""
+NO_LIMIT = 1 << 62
+"""More bytes than will ever be read."""
 MAX_OUTPUT = 1 << 20
 """Bytes of unsent replies above which a session stalls (CONTRACT section 7)."""
 
@@ -65,7 +66,7 @@ class Service:
 
     :ivar served: owners of sessions that have been served, or may go on, since
         the last tick: they may have output, be stalled or be done
-    :ivar schedule: called when ``served`` gets its first entry
+    :ivar schedule: has what is in ``served`` looked at soon; called when it gets its first entry
     :ivar bytes_read: bytes received from all clients
     :ivar read_limit: the ``bytes_read`` from which on clients are no longer
         read, because more has arrived than the journal can take for now
@@ -81,7 +82,12 @@ class Service:
         self.served: list[Owner] = []
         self.schedule: Callable[[], None] = _do_nothing
         self.bytes_read = 0
-        self.read_limit = math.inf
+        self.read_limit = NO_LIMIT
+
+    def begin(self) -> None:
+        """A tick begins: the engine sees the time as it is now."""
+        self.broker.clock.tick()
+        self.schedule()
 
 
 def _do_nothing() -> None:
@@ -168,22 +174,31 @@ class Session:
 
     # -- input ----------------------------------------------------------------
 
-
     def receive(self, data: bytes) -> None:
         """Carry out the requests in ``data``, as far as may be now."""
+        if not self.announced:
+            self.announce()
         service = self._service
-        size = len(data)
-        service.bytes_read = total = service.bytes_read + size
+        service.bytes_read = total = service.bytes_read + len(data)
         if total > service.read_limit and self._owner is not None:
             self._owner.pause_input_until_commit()
         if self.stalled or self.closing or self._midway:
             self._go_on(data)
-        elif (request := self.known.get(data)) is not None and request.size < 0:
-            self._run_one(request, b"", data)  # nearly always so with get and delete
-        else:
+            return
+        request = self.known.get(data)
+        if request is None or request.size >= 0:
             self._run(data)
-        if not self.announced:
-            self.announce()
+            return
+        self._run_one(request, b"", data)  # nearly always so with get and delete
+
+    def announce(self) -> None:
+        """Tell the owner that there may be something to send or to go on with."""
+        if not self.announced and self._owner is not None:
+            self.announced = True
+            service = self._service
+            if not service.served:
+                service.begin()
+            service.served.append(self._owner)
 
     def _run_one(self, request: Request, body: bytes, data: bytes) -> None:
         """Carry out the one request that ``data`` is."""
@@ -207,15 +222,6 @@ class Session:
             self._keep_first(data)
             return
         self._keep(data)
-
-    def announce(self) -> None:
-        """Tell the owner that there may be something to send or to go on with."""
-        if not self.announced and self._owner is not None:
-            self.announced = True
-            served = self._service.served
-            if not served:
-                self._service.schedule()
-            served.append(self._owner)
 
     def _run(self, data: bytes) -> None:
         """Carry out the requests in ``data``, which begins with a line."""
@@ -290,6 +296,7 @@ class Session:
     def finish(self) -> None:
         """The client sends no more. What it has asked is still answered; a waiting get leaves the line."""
         self.eof = True
+        self.broker.clock.tick()
         waiter = self.consumer.waiter
         if waiter is not None:
             waiter.cancel()
@@ -303,6 +310,7 @@ class Session:
         self._owner = None
         self._backlog = None
         self._body = None
+        self.broker.clock.tick()
         self.consumer.close()
 
     def _keep(self, data: bytes) -> None:
@@ -466,7 +474,7 @@ class Session:
             return None if exptime == 0 else 0.0
         if exptime <= MAX_RELATIVE:
             return float(exptime)
-        return max(0.0, exptime - self.broker.wall_ns() / 1e9)
+        return max(0.0, exptime - self.broker.clock.wall / 1e9)
 
     def expiry(self, exptime: int) -> int | None:
         """When an item's TTL passes by memcached's rule for exptime: nanoseconds, 0 for never, None for already."""
@@ -474,7 +482,7 @@ class Session:
             return 0
         if exptime < 0:
             return None
-        now = self.broker.wall_ns()
+        now = self.broker.clock.wall
         if exptime <= MAX_RELATIVE:
             return now + exptime * 1_000_000_000
         moment = exptime * 1_000_000_000

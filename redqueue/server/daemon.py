@@ -21,7 +21,7 @@ from tornado.ioloop import IOLoop
 
 from redqueue import __version__
 from redqueue.engine.broker import Broker
-from redqueue.engine.clock import SystemClock
+from redqueue.engine.clock import Clock
 from redqueue.engine.journal import NullJournal
 from redqueue.engine.settings import QueueSettings
 from redqueue.journal.lock import JournalInUse, Lock
@@ -54,7 +54,7 @@ class Server:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._started = time.time()
-        self._clock = SystemClock()
+        self._clock = Clock()
         self._connections = Connections(options.max_connections)
         self._listeners = Listeners(self._make_connection)
         self._lock: Lock | None = None
@@ -118,7 +118,7 @@ class Server:
             recovered,
             segment_size=options.segment_size,
             sync=options.reliable == "sync",
-            wall_ns=self._clock.wall_ns,
+            wall_ns=time.time_ns,
             worker=Worker(asyncio.get_running_loop().call_soon_threadsafe),
         )
         self._broker = Broker(settings, self._clock, self._journal)
@@ -152,14 +152,15 @@ class Server:
         """Set the one timer of the sweeper to the monotonic moment ``when``."""
         if self._timer is not None:
             self._loop.remove_timeout(self._timer)
-        delay = max(0.0, when - self._clock.monotonic())
+        delay = max(0.0, when - time.monotonic())
         self._timer = self._loop.call_later(delay, self._fire)
 
     def _fire(self) -> None:
         self._timer = None
         deadlines = self._broker.deadlines
         deadlines.armed = -math.inf  # set anew below; nothing is earlier meanwhile
-        if deadlines.fire(self._clock.monotonic()):
+        self._clock.tick()
+        if deadlines.fire(self._clock.now):
             self._timer = self._loop.call_later(0, self._fire)
             return
         if math.isfinite(deadlines.armed):
@@ -190,11 +191,11 @@ class Server:
     def _close_connections(self) -> None:
         for connection in self._connections:
             connection.close_when_sent()
-        self._deadline = self._clock.monotonic() + LAST_REPLIES_SECONDS
+        self._deadline = time.monotonic() + LAST_REPLIES_SECONDS
         self._await_last_replies()
 
     def _await_last_replies(self) -> None:
-        if len(self._connections) and self._clock.monotonic() < self._deadline:
+        if len(self._connections) and time.monotonic() < self._deadline:
             self._loop.call_later(0.01, self._await_last_replies)
             return
         for connection in self._connections:

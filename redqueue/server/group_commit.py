@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol, cast
@@ -18,7 +17,7 @@ from typing import Any, Protocol, cast
 from redqueue.engine.broker import Batch
 from redqueue.journal.log import Log
 from redqueue.protocol.replies import OUT_OF_MEMORY
-from redqueue.protocol.session import Service
+from redqueue.protocol.session import NO_LIMIT, Service
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +95,7 @@ class GroupCommit:
         self._scheduled = False
         journal = self._journal
         broker = self._broker
+        broker.clock.tick()
         if journal is None:
             if broker.has_changes():
                 broker.commit(broker.seal())
@@ -135,6 +135,7 @@ class GroupCommit:
         journal.start(partial(self._finish, batch, clients))
 
     def _finish(self, batch: Batch, clients: list[Client], error: BaseException | None) -> None:
+        self._broker.clock.tick()
         if error is None:
             self._broker.commit(batch)
         else:
@@ -153,7 +154,7 @@ class GroupCommit:
         self._go_on()
 
     def _go_on(self) -> None:
-        self._service.read_limit = math.inf
+        self._service.read_limit = NO_LIMIT
         paused, self._paused = self._paused, []
         for client in paused:
             client.resume_input()

@@ -1,0 +1,1 @@
+"""Measurements of RedQueue, alone and beside other servers."""

@@ -1,0 +1,117 @@
+"""Any bytes at all: no exception, no lost step, and what is understood agrees with a small model."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.protocol.conversation import Server
+
+WORDS = st.sampled_from(
+    [b"set", b"get", b"gets", b"gat", b"delete", b"touch", b"incr", b"cas", b"add", b"replace", b"prepend", b"flush"]
+    + [b"flush_all", b"stats", b"verbosity", b"version", b"q", b"q/t=1", b"q/peek", b"q/close/open", b"0", b"1", b"-1"]
+    + [b"3", b"abc", b"noreply", b"99999999999", b"18446744073709551616", b"1e9", b"\x00", b"\xff", b"", b"\t", b"k" * 251]
+)
+LINES = st.builds(lambda words, end: b" ".join(words) + end, st.lists(WORDS, max_size=7), st.sampled_from([b"\r\n", b"\n"]))
+JUNK = st.one_of(LINES, LINES, st.binary(max_size=20), st.just(b"abc\r\n"))
+
+
+def cut(data: bytes, cuts: list[int]) -> list[bytes]:
+    places = sorted({c % (len(data) + 1) for c in cuts})
+    return [data[a:b] for a, b in zip([0, *places], [*places, len(data)], strict=True)]
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(JUNK, max_size=12), st.lists(st.integers(0, 10_000), max_size=5))
+def test_anything_leaves_a_session_that_is_in_step_or_closed(pieces: list[bytes], cuts: list[int]) -> None:
+    data = b"".join(pieces)
+    whole, split = Server().connect(), Server().connect()
+    replies = whole.say(data)
+    for part in cut(data, cuts):
+        split.send(part)
+    assert split.say(b"") == replies
+    assert whole.session.closing == split.session.closing
+    if not whole.session.closing:
+        # the end of whatever body or line is open, and of the longest wait
+        tail = b"x" * 4096 + b"\r\n\r\n" + b"version\r\n"
+        whole._server.advance(1)
+        assert whole.say(tail).endswith(b"VERSION 1.2.3\r\n")
+
+
+OPERATIONS = st.lists(
+    st.one_of(
+        st.tuples(st.just("set"), st.sampled_from([b"a", b"b"]), st.binary(max_size=12), st.booleans()),
+        st.tuples(st.just("get"), st.sampled_from([b"a", b"b", b"c"])),
+        st.tuples(st.just("peek"), st.sampled_from([b"a", b"b"])),
+        st.tuples(st.just("delete"), st.sampled_from([b"a", b"b"]), st.booleans()),
+        st.tuples(st.just("add"), st.sampled_from([b"a", b"b"]), st.binary(max_size=3)),
+        st.tuples(st.just("flush"), st.sampled_from([b"a", b"b"])),
+        st.tuples(st.just("incr"), st.sampled_from([b"a", b"b"])),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(OPERATIONS, st.lists(st.integers(0, 10_000), max_size=8), st.booleans())
+def test_a_pipeline_against_a_model(operations: list[tuple], cuts: list[int], tick_between: bool) -> None:
+    ready: dict[bytes, deque[tuple[int, bytes]]] = {b"a": deque(), b"b": deque(), b"c": deque()}
+    held: dict[bytes, tuple[int, bytes]] = {}
+    sent, expected = [], []
+
+    def value(queue: bytes, wire: bytes, item: tuple[int, bytes]) -> bytes:
+        return b"VALUE %b %d %d\r\n%b\r\nEND\r\n" % (wire, item[0], len(item[1]), item[1])
+
+    for number, (verb, queue, *rest) in enumerate(operations):
+        if verb == "set":
+            sent.append(b"set %b %d 0 %d%b\r\n%b\r\n" % (queue, number, len(rest[0]), b" noreply" * rest[1], rest[0]))
+            ready[queue].append((number, rest[0]))
+            expected.append(b"" if rest[1] else b"STORED\r\n")
+        elif verb == "get":
+            sent.append(b"get %b\r\n" % queue)
+            if queue in held or not ready[queue]:
+                expected.append(b"END\r\n")
+            else:
+                held[queue] = ready[queue].popleft()
+                expected.append(value(queue, queue, held[queue]))
+        elif verb == "peek":
+            sent.append(b"get %b/peek\r\n" % queue)
+            expected.append(value(queue, queue + b"/peek", ready[queue][0]) if ready[queue] else b"END\r\n")
+        elif verb == "delete":
+            sent.append(b"delete %b%b\r\n" % (queue, b" noreply" * rest[0]))
+            found = held.pop(queue, None) is not None
+            expected.append(b"" if rest[0] else b"DELETED\r\n" if found else b"NOT_FOUND\r\n")
+        elif verb == "add":
+            sent.append(b"add %b %d 0 %d\r\n%b\r\n" % (queue, number, len(rest[0]), rest[0]))
+            empty = not ready[queue] and queue not in held
+            if empty:
+                ready[queue].append((number, rest[0]))
+            expected.append(b"STORED\r\n" if empty else b"NOT_STORED\r\n")
+        elif verb == "flush":
+            sent.append(b"flush %b\r\n" % queue)
+            ready[queue].clear()
+            held.pop(queue, None)
+            expected.append(b"OK\r\n")
+        else:
+            sent.append(b"incr %b 1\r\n" % queue)
+            if not ready[queue]:
+                expected.append(b"NOT_FOUND\r\n")
+                continue
+            flags, text = ready[queue][0]
+            stripped = text.rstrip(b" ")
+            if stripped.isdigit():
+                changed = b"%d" % (int(stripped) + 1)
+                ready[queue][0] = (flags, changed)
+                expected.append(changed + b"\r\n")
+            else:
+                expected.append(b"CLIENT_ERROR cannot increment or decrement non-numeric value\r\n")
+    client = Server().connect()
+    replies = b""
+    for part in cut(b"".join(sent), cuts):
+        if tick_between:
+            replies += client.say(part)
+        else:
+            client.send(part)
+    assert replies + client.say(b"") == b"".join(expected)
