@@ -10,19 +10,32 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # Arguments for the daemon, for instance: make serve ARGS="--port=22122 --reliable=sync"
 ARGS ?=
+# Arguments for pytest, for instance: make test PYTEST_ARGS="-k options"
+PYTEST_ARGS ?=
 
 .PHONY: help serve test test-all lint bench crash clean
 
 help:
 	@echo "make serve      install and run the daemon on 127.0.0.1:12345, journal in ./log (ARGS=... for its options)"
-	@echo "make test       install and run the tests"
+	@echo "make test       install and run the tests (PYTEST_ARGS=... for pytest)"
 	@echo "make test-all   the same and those that need Debian packages (clients in other languages, peers)"
 	@echo "make lint       ruff and mypy"
 	@echo "make crash      kill -9 under load against a ledger (ROUNDS=200 SEED=1)"
 	@echo "make bench      compare speed with memcached, beanstalkd and redis, those that are installed"
+	@echo "make clean      remove .venv and what the tools leave behind, but no journal"
 
+# Debian has venv without ensurepip where python3-venv is not installed: then the pip of $(PYTHON) serves.
 $(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "RedQueue needs Python 3.10 or newer; name one with: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then \
+		$(PYTHON) -m venv $(VENV); \
+	elif $(PYTHON) -m pip --version >/dev/null 2>&1; then \
+		$(PYTHON) -m venv --without-pip $(VENV) && \
+		$(PYTHON) -m pip --quiet --disable-pip-version-check --python $(VENV)/bin/python install pip; \
+	else false; fi || \
+		{ rm -rf $(VENV); \
+		echo "$(PYTHON) cannot make a virtual environment. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 
 $(VENV)/.redqueue: $(BIN)/python pyproject.toml setup.py
 	$(PIP) install --editable .
@@ -36,11 +49,11 @@ serve: $(VENV)/.redqueue
 	exec $(BIN)/redqueue_server.py $(ARGS)
 
 test: $(VENV)/.redqueue-test
-	$(BIN)/python -m pytest -n 2 -m "not extra"
+	$(BIN)/python -m pytest -n 2 -m "not extra" $(PYTEST_ARGS)
 
 test-all: $(VENV)/.redqueue-test
 	tests/install-extra.sh $(BIN)/python
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
 lint: $(VENV)/.redqueue-test
 	$(BIN)/ruff check .

@@ -23,7 +23,7 @@ from redqueue.journal.recovery import Recovered
 from redqueue.journal.worker import Worker
 from redqueue.protocol.classic import COMMANDS
 from redqueue.protocol.request import Requests
-from redqueue.protocol.session import Service
+from redqueue.protocol.service import Service
 from redqueue.server.connection import Connection
 from redqueue.server.daemon import settle_garbage_collector
 from redqueue.server.group_commit import GroupCommit

@@ -23,7 +23,7 @@ from redqueue import __version__
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib
+    import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
 
 
 class BadOption(ValueError):
@@ -137,7 +137,9 @@ def _written(option: Option, number: float) -> str:
 
 OPTIONS = (
     Option("host", "127.0.0.1", str, "ADDRESS", "address or name to listen on; 0.0.0.0 for every IPv4 address"),
-    Option("port", "12345", parse_whole, "PORT", "port to listen on; 0: any free one, named in the ready line", 0, 65535),
+    Option(
+        "port", "12345", parse_whole, "PORT", "port to listen on; 0: any free one, named in the ready line", 0, 65535
+    ),
     Option("unix_socket", "", str, "PATH", "listen on this Unix socket as well; empty: none"),
     Option("logdir", "log", str, "DIR", "where the journal lives; made if missing"),
     Option(
@@ -159,6 +161,15 @@ OPTIONS = (
         3600,
     ),
     Option("segment_size", "64mb", parse_size, "SIZE", "size of a journal file", 64 << 10, 1 << 30),
+    Option(
+        "memory",
+        "256mb",
+        parse_size,
+        "SIZE",
+        "bytes of items that all queues together should hold in memory; this version holds every item there and "
+        "warns in the log when they are more; 0: no warning",
+        0,
+    ),
     Option("max_item_size", "1mb", parse_size, "SIZE", "largest item taken", 1, 512 << 20),
     Option("max_connections", "0", parse_limit, "N", "most clients at a time; 0: as many as the system gives", 0),
     Option(
@@ -203,6 +214,7 @@ class Options:
     reliable: str
     sync_interval: float
     segment_size: int
+    memory: int
     max_item_size: int
     max_connections: int
     reserve_timeout: float

@@ -231,7 +231,7 @@ class Work:
                     job(wire, random_, name)
         except (ConnectionError, EndedError):
             pass  # the kill
-        except BaseException as error:  # noqa: BLE001 - told to the round
+        except BaseException as error:
             self.failures.append(error)
 
     def _produce(self, wire: Wire, random_: random.Random, name: str) -> None:
@@ -342,14 +342,7 @@ def put_command(item: Item, verb: bytes, token: int | None = None) -> bytes:
     """The storage command that puts ``item``."""
     body = make_body(item)
     end = b"" if token is None else b" %d" % token
-    return b"%s %s %d 0 %d%s\r\n%s\r\n" % (
-        verb,
-        item.queue,
-        make_flags(item),
-        len(body),
-        end,
-        body,
-    )
+    return b"%s %s %d 0 %d%s\r\n%s\r\n" % (verb, item.queue, make_flags(item), len(body), end, body)
 
 
 def run(logdir: Path, rounds: int, seed: int, report: Callable[[str], None] = lambda line: None) -> Ledger:

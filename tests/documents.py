@@ -105,7 +105,9 @@ class ConsoleSession:
         commands.mkdir()
         for name, target in (("redqueue_server.py", f"{ROOT / 'bin/redqueue_server.py'}"), ("python3", "")):
             script = commands / name
-            script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(target) if target else ""} "$@"\n')
+            script.write_text(
+                f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(target) if target else ""} "$@"\n'
+            )
             script.chmod(0o755)
         self._environment = {
             **os.environ,

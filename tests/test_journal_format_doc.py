@@ -26,7 +26,9 @@ class Layout:
         assert section, heading
         self.fields: list[tuple[str, int, bytes | None]] = []
         self.size = 0
-        for offset, size, field, value in re.findall(r"^\| (\w+) \| (\w+) \| ([\w ]+) \| (.*?) \|$", section[1], re.MULTILINE):
+        for offset, size, field, value in re.findall(
+            r"^\| (\w+) \| (\w+) \| ([\w ]+) \| (.*?) \|$", section[1], re.MULTILINE
+        ):
             if offset == "offset":
                 continue
             if not size.isdecimal():
@@ -155,7 +157,12 @@ def test_a_journal_of_the_server_is_read_by_hand(tmp_path: Path) -> None:
     kinds = [kind for kind, *_ in seen]
     assert sorted(kinds) == sorted(["NAME", "PUT", "PUT", "PUT", "ACK", "NAME", "PUT", "REWRITE", "DROP", "WIPE"])
     puts = [(fields["id"], fields["flags"], body) for kind, fields, body in seen if kind == "PUT"]
-    assert [(i, flags, body[-3:]) for i, flags, body in puts] == [(1, 3, b"one"), (2, 0, b"two"), (3, 0, b"ero"), (4, 0, b"41")]
+    assert [(i, flags, body[-3:]) for i, flags, body in puts] == [
+        (1, 3, b"one"),
+        (2, 0, b"two"),
+        (3, 0, b"ero"),
+        (4, 0, b"41"),
+    ]
     assert abs(int.from_bytes(puts[1][2][:8], "big") - NOW - 1000 * 10**9) < 600 * 10**9
     assert int.from_bytes(puts[2][2][:8], "big", signed=True) < 0
     assert [fields["id"] for kind, fields, _ in seen if kind == "ACK"] == [3]
@@ -168,12 +175,17 @@ def read_by_hand(data: bytes, number: int) -> list[tuple[str, dict[str, int], by
     assert HEADER.unpack(data)["segment"] == number
     assert zlib.crc32(data[:36]) == HEADER.unpack(data)["crc"]
     kinds = {layout.fields[0][2]: layout for layout in (PUT, ACK, NAME, DROP, WIPE)}
-    names = {layout.fields[0][2]: text for text, layout in zip(("PUT", "ACK", "NAME", "DROP", "WIPE"), kinds.values(), strict=True)}
+    names = {
+        layout.fields[0][2]: text
+        for text, layout in zip(("PUT", "ACK", "NAME", "DROP", "WIPE"), kinds.values(), strict=True)
+    }
     found, at = [], HEADER.size
     while data[at : at + 4] == b"RQF1":
         head = FRAME.unpack(data[at:])
         payload = data[at + FRAME.size : at + FRAME.size + head["length"]]
-        covered = COVERED.pack(segment=number, offset=at, **{k: v for k, v in head.items() if k not in ("magic", "crc")})
+        covered = COVERED.pack(
+            segment=number, offset=at, **{k: v for k, v in head.items() if k not in ("magic", "crc")}
+        )
         assert zlib.crc32(covered + payload) == head["crc"]
         assert head["durable"] >> 32 == number
         assert (head["durable"] & 0xFFFFFFFF) <= at
@@ -223,7 +235,7 @@ def test_damage_before_the_last_segment_stops_the_start(tmp_path: Path) -> None:
     write_segment(tmp_path, 2, 2)
     data = path.read_bytes()
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    with pytest.raises(JournalDamaged, match="segment-0000000001.rqj is damaged at offset 40"):
+    with pytest.raises(JournalDamaged, match=r"segment-0000000001\.rqj is damaged at offset 40"):
         Recovery(tmp_path).run()
     assert len(Recovery(tmp_path, salvage=True).run().segments) == 2
 

@@ -69,7 +69,12 @@ def test_the_defaults_of_a_queue_are_those_of_the_options() -> None:
 
 @pytest.mark.parametrize(
     ("option", "within"),
-    [pytest.param(option, number, id=f"{option.name}-{number:g}") for option in OPTIONS for number in (option.least, option.most) if number],
+    [
+        pytest.param(option, number, id=f"{option.name}-{number:g}")
+        for option in OPTIONS
+        for number in (option.least, option.most)
+        if number
+    ],
 )
 def test_both_ends_of_a_range_are_in_it(option: Option, within: float) -> None:
     text = f"{within:.0f}" if within >= 1 else f"{within:f}"
@@ -92,7 +97,17 @@ def test_dashes_in_a_value_stay() -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("0", 0), ("300", 300), ("2.5", 2.5), ("250ms", 0.25), ("300s", 300), ("5m", 300), ("1.5h", 5400), ("2d", 172800), ("5 M", 300)],
+    [
+        ("0", 0),
+        ("300", 300),
+        ("2.5", 2.5),
+        ("250ms", 0.25),
+        ("300s", 300),
+        ("5m", 300),
+        ("1.5h", 5400),
+        ("2d", 172800),
+        ("5 M", 300),
+    ],
 )
 def test_a_duration(text: str, seconds: float) -> None:
     assert parse_duration(text) == pytest.approx(seconds)
@@ -100,7 +115,16 @@ def test_a_duration(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("0", 0), ("1000", 1000), ("1b", 1), ("512kb", 512 << 10), ("64mb", 64 << 20), ("1.5gb", 3 << 29), ("2G", 2 << 30), ("1 MB", 1 << 20)],
+    [
+        ("0", 0),
+        ("1000", 1000),
+        ("1b", 1),
+        ("512kb", 512 << 10),
+        ("64mb", 64 << 20),
+        ("1.5gb", 3 << 29),
+        ("2G", 2 << 30),
+        ("1 MB", 1 << 20),
+    ],
 )
 def test_a_size(text: str, size: int) -> None:
     assert parse_size(text) == size
@@ -115,7 +139,14 @@ def test_what_is_neither_a_duration_nor_a_size(parse: Any, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "value"),
-    [(["--salvage"], True), (["--salvage=yes"], True), (["--salvage=on"], True), (["--salvage=no"], False), (["--salvage", "no"], False), ([], False)],
+    [
+        (["--salvage"], True),
+        (["--salvage=yes"], True),
+        (["--salvage=on"], True),
+        (["--salvage=no"], False),
+        (["--salvage", "no"], False),
+        ([], False),
+    ],
 )
 def test_a_switch(arguments: list[str], value: bool) -> None:
     assert options(*arguments).salvage is value
@@ -193,7 +224,8 @@ def test_the_environment() -> None:
 
 def test_a_file(tmp_path: Path) -> None:
     path = tmp_path / "redqueue.toml"
-    path.write_text('port = 22122\nreserve_timeout = 2.5\nsegment-size = "128kb"\nverbose = true\nreliable = false\nlogdir = "data"\n')
+    lines = ("port = 22122", "reserve_timeout = 2.5", 'segment-size = "128kb"', "verbose = true", "reliable = false")
+    path.write_text("\n".join((*lines, 'logdir = "data"')))
     found = options(f"--config={path}")
     assert (found.port, found.reserve_timeout, found.segment_size) == (22122, 2.5, 128 << 10)
     assert (found.verbose, found.reliable, found.logdir, found.host) == (True, "no", "data", "127.0.0.1")

@@ -68,3 +68,13 @@ def test_its_limits_are_those_of_the_code(server: ServerProcess) -> None:
         assert wire.rest() == b""
     keepalive = dict(tcp._KEEPALIVE)
     assert keepalive["TCP_KEEPIDLE"] + keepalive["TCP_KEEPINTVL"] * keepalive["TCP_KEEPCNT"] == 120
+
+
+def test_what_a_closed_connection_held_is_ready_for_the_very_next_request(server: ServerProcess) -> None:
+    with server.connect() as other:
+        for number in range(50):
+            assert other.put(b"lost", b"%d" % number) == b"STORED"
+            with server.connect() as worker:
+                assert worker.get(b"lost") == [(b"lost", 0, b"%d" % number)]
+            assert other.get(b"lost") == [(b"lost", 0, b"%d" % number)]
+            assert other.ask(b"delete lost") == b"DELETED"

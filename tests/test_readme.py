@@ -44,7 +44,11 @@ def test_the_two_commands_come_first_and_exist() -> None:
 
 def test_every_verb_is_in_the_table() -> None:
     table = README[README.index("## The verbs") : README.index("## Options of the daemon")]
-    written = {words.split()[0] for cell in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for words in re.findall(r"`([^`]+)`", cell)}
+    written = {
+        words.split()[0]
+        for cell in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+        for words in re.findall(r"`([^`]+)`", cell)
+    }
     assert {verb.decode() for verb in COMMANDS} <= written
 
 
@@ -78,3 +82,11 @@ def test_the_paths_it_names_exist() -> None:
     assert len(paths) > 10
     for path in paths:
         assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("document", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
+def test_the_links_of_the_documents_lead_somewhere(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        assert (document.parent / target).exists(), target
+    assert f"docs/{document.name}" in README

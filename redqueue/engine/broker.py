@@ -141,7 +141,7 @@ class Broker:
         self.committed = batch.number
         for queue, record, _ in batch.puts:
             queue.total_items += 1
-            queue.ready.append(record)
+            queue.arrived.append(record)
             if queue.waiters:
                 queue.serve()
         self.total_items += len(batch.puts)

@@ -74,11 +74,7 @@ class Waiter:
     __slots__ = ("consumer", "deadline", "deliver", "queue", "timeout")
 
     def __init__(
-        self,
-        queue: Queue,
-        consumer: Consumer,
-        timeout: float | None,
-        deliver: Callable[[Reservation | None], None],
+        self, queue: Queue, consumer: Consumer, timeout: float | None, deliver: Callable[[Reservation | None], None]
     ) -> None:
         self.queue = queue
         self.consumer = consumer

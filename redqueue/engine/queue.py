@@ -8,37 +8,28 @@ back.
 
 Ensures, between calls:
 
-1. Every item is in exactly one of the open batch, ``ready``, ``returned`` and
-   the reservations of consumers; ``items`` and ``bytes`` count them all.
-2. ``ready`` is ascending by place. ``returned`` is a heap by place, for items
-   that are ready again or that were put before others. The head of the queue
-   is the lower of the two first places.
-3. ``detour`` is true where the next item may not simply be taken from the left
-   of ``ready``.
-4. ``reservations`` holds those with the queue's own timeout, in the order in
+1. Every item is in exactly one of the open batch, ``ready`` and the reservations;
+   ``items`` and ``bytes`` count them all.
+2. ``detour`` is true where the next item may not simply be taken from the left
+   of ``arrived``, which is ``ready.arrived``.
+3. ``reservations`` holds those with the queue's own timeout, in the order in
    which they end; ``timed`` holds the others, which have deadlines of their own.
-5. Nobody waits in line while an item is ready, the batch is settled and the
+4. Nobody waits in line while an item is ready, the batch is settled and the
    consumer may hold one more.
 """
 
 from __future__ import annotations
 
 import math
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable
-from heapq import heappop, heappush
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from redqueue.engine.consumer import Consumer, Reservation, Waiter
+from redqueue.engine.ready import Ready
 from redqueue.journal import record as rec
-from redqueue.journal.record import (
-    ACK_KIND,
-    HAS_EXPIRY,
-    ID_FIELD,
-    PUT,
-    PUT_HEAD,
-    PUT_SIZE,
-)
+from redqueue.journal.record import HAS_EXPIRY, ID_FIELD, PUT, PUT_HEAD, PUT_SIZE
 
 if TYPE_CHECKING:
     from redqueue.engine.broker import Broker
@@ -58,6 +49,7 @@ class Queue:
 
     __slots__ = (
         "abandoned",
+        "arrived",
         "broker",
         "bytes",
         "cancelled",
@@ -66,7 +58,6 @@ class Queue:
         "detour",
         "expired",
         "flushes",
-        "front",
         "items",
         "mortal",
         "name",
@@ -75,7 +66,6 @@ class Queue:
         "number_low",
         "ready",
         "reservations",
-        "returned",
         "seen_items",
         "settings",
         "timed",
@@ -93,12 +83,11 @@ class Queue:
         self.number_high = number >> 32
         self.number_low = number & 0xFFFFFFFF
         self.settings = broker.settings
-        self.ready: deque[bytes] = deque()
-        self.returned: list[tuple[int, bytes, int]] = []
+        self.ready = Ready()
+        self.arrived = self.ready.arrived
         self.waiters: OrderedDict[Waiter, None] = OrderedDict()
         self.detour = False
         self.unsettled = 0
-        self.front = 0
         self.mortal = 0
         self.deadline: float | None = None
         self.seen_items = 0
@@ -153,7 +142,7 @@ class Queue:
             broker.check_storage()
             return False
         broker.last_id += 1
-        self.front = place = min(self.front, 0) - 1
+        place = self.ready.front_place()
         record = rec.put(self.number, broker.last_id, broker.clock.wall, flags, payload, expires, place)
         if expires:
             self._expect_expiry(expires)
@@ -177,7 +166,7 @@ class Queue:
     def head(self) -> bytes | None:
         """The record of the ready head, or None; expired items are dropped on the way."""
         while True:
-            record = self._first()
+            record = self.ready.first()
             if record is None or not self._is_expired(record):
                 return record
             self._drop_first()
@@ -192,7 +181,7 @@ class Queue:
         """
         broker = self.broker
         broker.check_storage()
-        old = self._first()
+        old = self.ready.first()
         assert old is not None
         new = rec.replaced(old, self.number, payload, flags, expires)
         broker.append(new)
@@ -224,15 +213,8 @@ class Queue:
         broker.effect(lambda: None, rollback, receipt)
 
     def _substitute(self, old: bytes, new: bytes) -> None:
-        if self.ready and self.ready[0] is old:
-            self.ready[0] = new
-        else:
-            for i, (place, record, deliveries) in enumerate(self.returned):
-                if record is old:
-                    self.returned[i] = (place, new, deliveries)
-                    break
-            else:
-                return
+        if not self.ready.substitute(old, new):
+            return
         self.bytes += rec.payload_size(new) - rec.payload_size(old)
         self.mortal += (new[1] & HAS_EXPIRY) - (old[1] & HAS_EXPIRY)
 
@@ -244,14 +226,10 @@ class Queue:
         if self._is_expired(record):
             self._expire_item(record)
             return
-        place = rec.place(record)
-        if place < 0:
-            self.front = min(self.front, place)
-            self._insert(record, 0)
-        else:
-            self.ready.append(record)
-            if record[1] & HAS_EXPIRY:
-                self._wake_at(rec.expires(record))
+        self.ready.restore(record)
+        self.detour = bool(self.ready.returned)
+        if record[1] & HAS_EXPIRY:
+            self._wake_at(rec.expires(record))
 
     # -- the batch ----------------------------------------------------------
 
@@ -267,7 +245,7 @@ class Queue:
     def settle(self) -> None:
         """A batch that touched the head is committed."""
         if self.is_settled():
-            self.detour = bool(self.returned)
+            self.detour = bool(self.ready.returned)
             self.serve()
 
     def discount(self, record: bytes) -> None:
@@ -301,8 +279,8 @@ class Queue:
             if taken is None:
                 return None
             record, deliveries = taken
-        elif self.ready:
-            record = self.ready.popleft()
+        elif self.arrived:
+            record = self.arrived.popleft()
             if record[1] and self._is_expired(record):
                 self._expire_item(record)
                 return self.reserve(consumer, timeout) if self.head() else None
@@ -332,14 +310,10 @@ class Queue:
             return None
         record = self.head()
         if record is None:
-            self.detour = bool(self.returned)
+            self.detour = bool(self.ready.returned)
             return None
-        deliveries = 0
-        if self.returned and self.returned[0][1] is record:
-            deliveries = heappop(self.returned)[2]
-        else:
-            self.ready.popleft()
-        self.detour = bool(self.returned)
+        record, deliveries = self.ready.take_first()
+        self.detour = bool(self.ready.returned)
         return record, deliveries + 1
 
     def acknowledge(self, reservation: Reservation, receipt: Any) -> None:
@@ -423,7 +397,7 @@ class Queue:
 
     def _insert(self, record: bytes, deliveries: int) -> None:
         """An item is ready (again) at its own place."""
-        heappush(self.returned, (rec.place(record), record, deliveries))
+        self.ready.insert(record, deliveries)
         self.detour = True
         if record[1] & HAS_EXPIRY:
             self._wake_at(rec.expires(record))
@@ -432,11 +406,7 @@ class Queue:
     # -- the line -----------------------------------------------------------
 
     def wait(
-        self,
-        consumer: Consumer,
-        seconds: float,
-        timeout: float | None,
-        deliver: Callable[[Reservation | None], None],
+        self, consumer: Consumer, seconds: float, timeout: float | None, deliver: Callable[[Reservation | None], None]
     ) -> Waiter:
         """Stand in line for the next item, at most ``seconds``.
 
@@ -514,7 +484,7 @@ class Queue:
     def _sweep_expired(self, now: float) -> float:
         """Drop items at the head whose TTL has passed; returns when to look again."""
         for _ in range(SWEEP_MOST):
-            record = self._first()
+            record = self.ready.first()
             if record is None:
                 return math.inf
             if not record[1] & HAS_EXPIRY:
@@ -539,22 +509,8 @@ class Queue:
 
     # -- the head -----------------------------------------------------------
 
-    def _first(self) -> bytes | None:
-        ready, returned = self.ready, self.returned
-        if not returned:
-            return ready[0] if ready else None
-        if ready and rec.place(ready[0]) < returned[0][0]:
-            return ready[0]
-        return returned[0][1]
-
     def _drop_first(self) -> None:
-        record = self._first()
-        assert record is not None
-        if self.returned and self.returned[0][1] is record:
-            heappop(self.returned)
-        else:
-            self.ready.popleft()
-        self._expire_item(record)
+        self._expire_item(self.ready.take_first()[0])
 
     def peek(self, index: int) -> bytes | None:
         """The record of the ``index``-th ready item, from 0, without reserving it; None where there is none.
@@ -563,21 +519,10 @@ class Queue:
         """
         if index == 0:
             return self.head()
-        ahead = sorted(self.returned)
-        for record in self.ready:
-            place = rec.place(record)
-            while ahead and ahead[0][0] < place:
-                if not self._is_expired(ahead[0][1]):
-                    if not index:
-                        return ahead[0][1]
-                    index -= 1
-                del ahead[0]
-            if not self._is_expired(record):
-                if not index:
-                    return record
-                index -= 1
-        alive = [entry[1] for entry in ahead if not self._is_expired(entry[1])]
-        return alive[index] if index < len(alive) else None
+        if not self.mortal and not self.ready.returned:
+            return self.arrived[index] if index < len(self.arrived) else None
+        alive = (record for record in self.ready if not self._is_expired(record))
+        return next(islice(alive, index, None), None)
 
     # -- the whole queue ----------------------------------------------------
 
@@ -588,14 +533,7 @@ class Queue:
         """
         bar = below.to_bytes(8, "big")
         self.flushes += 1
-        if self.ready and self.ready[-1][ID_FIELD] < bar:
-            dropped = list(self.ready)
-            self.ready.clear()
-        else:
-            dropped = [record for record in self.ready if record[ID_FIELD] < bar]
-            self.ready = deque(record for record in self.ready if record[ID_FIELD] >= bar)
-        dropped.extend(record for _, record, _ in self.returned if record[ID_FIELD] < bar)
-        self.returned = sorted(entry for entry in self.returned if entry[1][ID_FIELD] >= bar)
+        dropped = self.ready.drop_below(bar)
         for reservation in (*self.reservations, *self.timed):
             if reservation.record[ID_FIELD] < bar:
                 self._release(reservation)
@@ -606,13 +544,13 @@ class Queue:
             self.mortal -= sum(record[1] & HAS_EXPIRY for record in dropped)
         else:
             self.bytes = self.mortal = 0
-        self.detour = bool(self.returned) or not self.is_settled()
+        self.detour = bool(self.ready.returned) or not self.is_settled()
         self.rest_if_empty()
         return dropped
 
     def age(self) -> float:
         """Seconds that the head has been in the queue; 0 where nothing is ready."""
-        record = self._first()
+        record = self.ready.first()
         if record is None:
             return 0.0
         return max(0.0, (self.broker.clock.wall - rec.time(record)) / 1e9)

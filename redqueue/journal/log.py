@@ -207,9 +207,7 @@ class Log:
         used += [record[QUEUE_FIELD] for record in others if record[0] in (REWRITE, DROP)]
         return sorted(self._unnamed.intersection(used))
 
-    def _payload(
-        self, named: Sequence[bytes], puts: list[bytes], others: list[bytes], acks: list[bytes]
-    ) -> bytes:
+    def _payload(self, named: Sequence[bytes], puts: list[bytes], others: list[bytes], acks: list[bytes]) -> bytes:
         parts = [rec.name(int.from_bytes(key, "big"), self._names[key]) for key in named] if named else []
         parts += puts
         if others:

@@ -36,6 +36,7 @@ from redqueue.journal.record import (
 
 log = logging.getLogger(__name__)
 
+_ITEMS = (PUT, REWRITE)
 _ID_OF = itemgetter(ID_FIELD)
 
 
@@ -234,7 +235,7 @@ class Recovery:
         at, end = 0, len(payload)
         while at < end:
             kind = payload[at]
-            if kind == PUT or kind == REWRITE:
+            if kind in _ITEMS:
                 attributes = payload[at + 1]
                 stop = at + PUT_SIZE + int.from_bytes(payload[at + 28 : at + 32], "big")
                 if attributes:

@@ -38,7 +38,7 @@ class Worker:
             error: BaseException | None = None
             try:
                 job()
-            except BaseException as caught:  # noqa: BLE001 - handed to the owner
+            except BaseException as caught:
                 error = caught
             if done is not None:
                 self._notify(_Call(done, error))

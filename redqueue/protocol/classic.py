@@ -12,16 +12,7 @@ from redqueue.journal import record as rec
 from redqueue.protocol import reads, replies, stats
 from redqueue.protocol.key import BadKey, parse_name
 from redqueue.protocol.replies import DELETED, NOT_FOUND, STORED
-from redqueue.protocol.request import (
-    MAX_BODY,
-    BadRequest,
-    Parse,
-    Request,
-    Run,
-    signed,
-    take_noreply,
-    unsigned,
-)
+from redqueue.protocol.request import MAX_BODY, BadRequest, Parse, Request, Run, signed, take_noreply, unsigned
 from redqueue.protocol.session import COMMIT, Session
 
 _U64 = 1 << 64
@@ -118,7 +109,7 @@ def run_add(session: Session, request: Request, body: bytes) -> None:
 def run_replace(session: Session, request: Request, body: bytes) -> None:
     """``replace``: change the payload of the ready head in place."""
     queue = _settled_queue(session, request)
-    if queue is None and session.retry:
+    if queue is None and session.retrying:
         return
     session.counters.cmd_set += 1
     if queue is None or queue.head() is None or session.broker.draining:
@@ -255,7 +246,7 @@ def run_decr(session: Session, request: Request, body: bytes) -> None:
 
 def _change_number(session: Session, request: Request, delta: int) -> None:
     queue = _settled_queue(session, request)
-    if queue is None and session.retry:
+    if queue is None and session.retrying:
         return
     head = queue.head() if queue is not None else None
     counters = session.counters

@@ -1,7 +1,7 @@
 """One client's conversation: bytes in, replies out, in order, without any I/O.
 
 The owner calls :meth:`Session.receive` with what the socket gave. A session that
-has been served puts its owner into :attr:`Service.served`, and the pieces of
+has been served puts its owner into ``Service.served``, and the pieces of
 :attr:`Session.out` are sent once the batch they belong to is committed. A
 session stalls, and keeps further input for later, while
 
@@ -17,17 +17,14 @@ So the requests of one client are carried out, and answered, strictly in order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Sequence
 
-from redqueue.engine.broker import Broker, StorageFailed
+from redqueue.engine.broker import StorageFailed
 from redqueue.engine.consumer import Consumer
 from redqueue.protocol import replies
-from redqueue.protocol.counters import Counters
-from redqueue.protocol.request import MAX_LINE, Request, Requests
-
-if TYPE_CHECKING:
-    from redqueue.protocol.stats import Host
+from redqueue.protocol.request import MAX_LINE, Request
+from redqueue.protocol.service import Owner, Service
+from redqueue.protocol.unfinished import PartialBody, PartialLine, Swallow, Unfinished
 
 WAITING = 1
 COMMIT = 2
@@ -39,59 +36,8 @@ _SHORT = 4096
 """Bytes up to which what has arrived is likely to be one request."""
 MAX_BACKLOG = 1 << 16
 """Bytes kept of a stalled client's further input before it is no longer read."""
-NO_LIMIT = 1 << 62
-"""More bytes than will ever be read."""
 MAX_OUTPUT = 1 << 20
 """Bytes of unsent replies above which a session stalls (CONTRACT section 7)."""
-
-
-class Owner(Protocol):
-    """Whoever moves a session's bytes."""
-
-    session: Session
-
-    def pause_input(self) -> None:
-        """Read no more before the session has gone on."""
-
-    def pause_input_until_commit(self) -> None:
-        """Read no more before the journal has caught up."""
-
-
-class Service:
-    """What all sessions of a server share.
-
-    :param broker: the engine
-    :param requests: parses lines
-    :param host: answers what only the server knows
-
-    :ivar served: owners of sessions that have been served, or may go on, since
-        the last tick: they may have output, be stalled or be done
-    :ivar schedule: has what is in ``served`` looked at soon; called when it gets its first entry
-    :ivar bytes_read: bytes received from all clients
-    :ivar read_limit: the ``bytes_read`` from which on clients are no longer
-        read, because more has arrived than the journal can take for now
-    """
-
-    __slots__ = ("broker", "bytes_read", "counters", "host", "read_limit", "requests", "schedule", "served")
-
-    def __init__(self, broker: Broker, requests: Requests, host: Host) -> None:
-        self.broker = broker
-        self.requests = requests
-        self.counters = Counters()
-        self.host = host
-        self.served: list[Owner] = []
-        self.schedule: Callable[[], None] = _do_nothing
-        self.bytes_read = 0
-        self.read_limit = NO_LIMIT
-
-    def begin(self) -> None:
-        """A tick begins: the engine sees the time as it is now."""
-        self.broker.clock.tick()
-        self.schedule()
-
-
-def _do_nothing() -> None:
-    """Until somebody cares."""
 
 
 class Session:
@@ -111,17 +57,10 @@ class Session:
 
     __slots__ = (
         "_backlog",
-        "_body",
-        "_body_line",
-        "_body_request",
         "_interrupted",
-        "_midway",
-        "_missing",
         "_owner",
-        "_partial",
         "_service",
-        "_skip_bytes",
-        "_skip_line",
+        "_unfinished",
         "announced",
         "backlog_size",
         "broker",
@@ -137,7 +76,7 @@ class Session:
         "out",
         "out_bytes",
         "queues",
-        "retry",
+        "retrying",
         "stalled",
     )
 
@@ -158,18 +97,11 @@ class Session:
         self.closing = False
         self.complaint = ""
         self.last_put = 0
-        self.retry = False
+        self.retrying = False
         self.backlog_size = 0
         self._backlog: list[bytes] | None = None
         self._interrupted = False
-        self._midway = False
-        self._partial = b""
-        self._body_request: Request | None = None
-        self._body_line = b""
-        self._body: list[bytes] | None = None
-        self._missing = 0
-        self._skip_bytes = 0
-        self._skip_line = False
+        self._unfinished: Unfinished | None = None
         self.eof = False
 
     # -- input ----------------------------------------------------------------
@@ -182,7 +114,7 @@ class Session:
         service.bytes_read = total = service.bytes_read + len(data)
         if total > service.read_limit and self._owner is not None:
             self._owner.pause_input_until_commit()
-        if self.stalled or self.closing or self._midway:
+        if self.stalled or self.closing or self._unfinished is not None:
             self._go_on(data)
             return
         request = self.known.get(data)
@@ -208,20 +140,20 @@ class Session:
             self.answer_failure(request)
         if self._interrupted:
             self._interrupted = False
-            if self.retry:
-                self.retry = False
+            if self.retrying and data:
+                self.retrying = False
                 self._keep_first(data)
 
     def _go_on(self, data: bytes) -> None:
-        """Take ``data`` in the middle of something."""
-        if self._midway and not self.stalled and not self.closing:
-            data = self._continue(data)
-            if not self.stalled and not self.closing:
-                self._run(data)
-                return
-            self._keep_first(data)
+        """Take ``data`` while stalled, closing, or in the middle of something."""
+        if self._unfinished is None or self.stalled or self.closing:
+            self._keep(data)
             return
-        self._keep(data)
+        data = self._continue(data)
+        if self.stalled or self.closing:
+            self._keep_first(data)
+        else:
+            self._run(data)
 
     def _run(self, data: bytes) -> None:
         """Carry out the requests in ``data``, which begins with a line."""
@@ -253,7 +185,7 @@ class Session:
                 else:
                     pos = after + size + 2
                     if pos > end:
-                        self._begin_body(request, line, data[after:])
+                        self._unfinished = PartialBody(request, line, data[after:])
                         return
                     if not data.startswith(b"\r\n", pos - 2):
                         pos = after + size
@@ -264,15 +196,15 @@ class Session:
                 self.answer_failure(request)
             if self._interrupted:
                 self._interrupted = False
-                if self.retry:
-                    self.retry = False
+                if self.retrying:
+                    self.retrying = False
                     pos = start
                 if self.closing:
                     return
                 if self.stalled:
                     self._keep_first(data[pos:])
                     return
-                data = self._continue(data[pos:]) if self._midway else data[pos:]
+                data = self._continue(data[pos:]) if self._unfinished is not None else data[pos:]
                 pos = 0
                 end = len(data)
         if pos < end:
@@ -286,7 +218,7 @@ class Session:
             self._backlog = None
             self.backlog_size = 0
             data = backlog[0] if len(backlog) == 1 else b"".join(backlog)
-            if self._midway:
+            if self._unfinished is not None:
                 self._go_on(data)
             else:
                 self._run(data)
@@ -309,7 +241,7 @@ class Session:
         self.closing = True
         self._owner = None
         self._backlog = None
-        self._body = None
+        self._unfinished = None
         self.broker.clock.tick()
         self.consumer.close()
 
@@ -337,66 +269,35 @@ class Session:
         elif data[0] == 0x16 and not self.out:
             self.close_after_reply("it speaks TLS, and this port does not")
         else:
-            self._partial = data
-            self._midway = True
+            self._unfinished = PartialLine(data)
 
-    # -- bodies in pieces -------------------------------------------------------
-
-    def _begin_body(self, request: Request, line: bytes, start: bytes) -> None:
-        self._body_request = request
-        self._body_line = line
-        self._body = [start]
-        self._missing = request.size + 2 - len(start)
-        self._midway = True
+    # -- what arrives in pieces ----------------------------------------------------
 
     def _continue(self, data: bytes) -> bytes:
-        """Take what belongs to an unfinished line or body or must be swallowed; returns what comes next."""
-        if self._partial:
-            data = self._partial + data
-            self._partial = b""
-            self._midway = False
-            return data
-        if self._body is not None:
-            if len(data) < self._missing:
-                self._body.append(data)
-                self._missing -= len(data)
+        """Give ``data`` to what is unfinished; returns what comes behind it, beginning with a line."""
+        while data and (unfinished := self._unfinished) is not None:
+            rest = unfinished.feed(data)
+            if rest is None:
                 return b""
-            self._body.append(data[: self._missing])
-            data = data[self._missing :]
-            whole = b"".join(self._body)
-            self._body = None
-            request = self._body_request
-            assert request is not None
-            self._body_request = None
-            try:
-                if whole.endswith(b"\r\n"):
-                    request.run(self, request, whole[:-2])
-                else:
-                    self._bad_chunk(request)
-                    data = whole[-2:] + data
-            except StorageFailed:
-                self.answer_failure(request)
-            if self.retry:
-                self.retry = False
-                data = self._body_line + whole + data
-            self._interrupted = False
-            self._body_line = b""
-        if self._skip_bytes:
-            skipped = min(self._skip_bytes, len(data))
-            self._skip_bytes -= skipped
-            data = data[skipped:]
-        if self._skip_line and not self._skip_bytes:
-            end = data.find(b"\n") + 1
-            if not end:
-                return b""
-            self._skip_line = False
-            data = data[end:]
-        self._midway = bool(self._skip_bytes)
+            self._unfinished = None
+            data = self._finish_body(unfinished, rest) if isinstance(unfinished, PartialBody) else rest
         return data
+
+    def _finish_body(self, body: PartialBody, rest: bytes) -> bytes:
+        """Carry out a request whose body is complete; returns what comes behind it."""
+        whole = body.whole()
+        if not whole.endswith(b"\r\n"):
+            self._bad_chunk(body.request)
+            return whole[-2:] + rest
+        self._run_one(body.request, whole[:-2], b"")
+        if self.retrying:
+            self.retrying = False
+            return body.line + whole + rest
+        return rest
 
     def _bad_chunk(self, request: Request) -> None:
         """The body is not ended by CRLF: swallow the rest of its line, to be in step again."""
-        self._skip_line = self._midway = True
+        self._unfinished = Swallow(0)
         self._interrupted = True
         self._answer_error(replies.BAD_CHUNK, request.noreply)
 
@@ -414,8 +315,7 @@ class Session:
     def refuse(self, request: Request) -> None:
         """Answer a line that asks for nothing that can be done, and swallow its body."""
         if request.skip >= 0:
-            self._skip_bytes = request.skip
-            self._skip_line = self._midway = True
+            self._unfinished = Swallow(request.skip)
             self._interrupted = True
         if request.reply == replies.ERROR:
             complaint = foreign_protocol(request.words)
@@ -460,7 +360,7 @@ class Session:
     def stall_and_retry(self) -> None:
         """Carry this request out again after the next commit."""
         self.stall(COMMIT)
-        self.retry = True
+        self.retrying = True
 
     def count_output(self, size: int) -> None:
         """``size`` bytes were put out; stall where that makes too much."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
+from redqueue.journal.record import PUT_SIZE
 from redqueue.protocol import replies
 from redqueue.protocol.key import parse_name
 from redqueue.protocol.request import BadRequest, Request, Run
@@ -95,9 +96,7 @@ def _global(session: Session) -> bytes:
 
 
 def _queues(session: Session) -> bytes:
-    return b"".join(
-        _lines_of_queue(b"queue_" + queue.name + b"_", queue) for queue in list(session.queues.values())
-    )
+    return b"".join(_lines_of_queue(b"queue_" + queue.name + b"_", queue) for queue in list(session.queues.values()))
 
 
 def _lines_of_queue(prefix: bytes, queue: Queue) -> bytes:
@@ -107,12 +106,15 @@ def _lines_of_queue(prefix: bytes, queue: Queue) -> bytes:
 
 
 def queue_figures(queue: Queue) -> Figures:
-    """The figures of one queue, by Kestrel's names where it has them; ``age`` is in milliseconds."""
+    """The figures of one queue, by Kestrel's names where it has them.
+
+    ``age`` is that of the head, in milliseconds; ``logsize`` what the items take in the journal, in bytes.
+    """
     return (
         ("items", queue.items),
         ("bytes", queue.bytes),
         ("total_items", queue.total_items),
-        ("logsize", 0),
+        ("logsize", queue.bytes + PUT_SIZE * queue.items),
         ("expired_items", queue.expired),
         ("mem_items", queue.items),
         ("mem_bytes", queue.bytes),
@@ -134,7 +136,9 @@ def _settings(session: Session) -> bytes:
 
 def _items(session: Session) -> bytes:
     """memcached speaks of slab classes here; all items are of one."""
-    return _lines([("items:1:number", session.broker.sum_items()), ("items:1:mem_requested", session.broker.sum_bytes())])
+    return _lines(
+        [("items:1:number", session.broker.sum_items()), ("items:1:mem_requested", session.broker.sum_bytes())]
+    )
 
 
 def _connections(session: Session) -> bytes:

@@ -8,14 +8,8 @@ from os import write
 from typing import TYPE_CHECKING, cast
 
 from redqueue.protocol.replies import TOO_MANY_CONNECTIONS
-from redqueue.protocol.session import (
-    COMMIT,
-    MAX_BACKLOG,
-    MAX_OUTPUT,
-    OUTPUT,
-    Service,
-    Session,
-)
+from redqueue.protocol.service import Service
+from redqueue.protocol.session import COMMIT, MAX_BACKLOG, MAX_OUTPUT, OUTPUT, Session
 from redqueue.server.group_commit import GroupCommit
 
 if TYPE_CHECKING:
@@ -115,35 +109,33 @@ class Connection(asyncio.Protocol):
 
     def release_output(self) -> int:
         held, self._held = self._held, None
-        size = 0
-        if held:
-            data = b"".join(held)
-            size = len(data)
-            self._write_buffered(data)
         if self.session.stalled or self.session.closing:
             self.session.announce()
-        return size
+        return self._send(b"".join(held)) if held else 0
 
     def send_output(self) -> int:
         session = self.session
         session.announced = False
-        size = 0
         out = session.out
+        sent = 0
         if out:
             session.out = []
             session.out_bytes = 0
-            data = out[0] if len(out) == 1 else b"".join(out)
-            size = len(data)
-            # Most replies fit into the socket's buffer, and the transport's own write takes twice as long.
-            try:
-                sent = write(self._fd, data)
-            except OSError:
-                sent = 0  # full, or broken, which the transport finds out and reports
-            if sent < size:
-                self._write_buffered(data[sent:])
+            sent = self._send(out[0] if len(out) == 1 else b"".join(out))
         if session.stalled or session.closing:
             self._go_on()
-        return size
+        return sent
+
+    def _send(self, data: bytes) -> int:
+        """Send ``data``, now as far as the socket takes it; returns its length."""
+        # Most replies fit into the socket's buffer, and the transport's own write takes twice as long.
+        try:
+            sent = write(self._fd, data)
+        except OSError:
+            sent = 0  # full, or broken, which the transport finds out and reports
+        if sent < len(data):
+            self._write_buffered(data[sent:])
+        return len(data)
 
     def resume_input(self) -> None:
         if self._read_paused and self._transport is not None and self.session.backlog_size <= MAX_BACKLOG:

@@ -31,7 +31,7 @@ from redqueue.journal.worker import Worker
 from redqueue.options import BadOption, Options, load
 from redqueue.protocol.classic import COMMANDS
 from redqueue.protocol.request import Requests
-from redqueue.protocol.session import Service
+from redqueue.protocol.service import Service
 from redqueue.server.connection import Connection
 from redqueue.server.group_commit import GroupCommit
 from redqueue.server.tcp import Connections, Listeners
@@ -41,6 +41,8 @@ log = logging.getLogger("redqueue")
 LAST_REPLIES_SECONDS = 5.0
 """How long clients may take, at the end, to read what they have been answered."""
 PROGRESS_SECONDS = 1.0
+MEMORY_SECONDS = 5.0
+"""How often it is looked at how much memory the items take."""
 
 
 class Server:
@@ -60,6 +62,7 @@ class Server:
         self._lock: Lock | None = None
         self._journal: Log | None = None
         self._ending = False
+        self._memory_exceeded = False
         self._ended = asyncio.Event()
         self._timer: object = None
 
@@ -83,6 +86,8 @@ class Server:
             self._arm(self._broker.deadlines.armed)
         if self._journal is not None and self._options.reliable == "yes" and self._options.sync_interval:
             self._sync_later()
+        if self._options.memory:
+            self._watch_memory()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio_loop.add_signal_handler(number, self.stop, number)
         await self._listeners.listen_tcp(self._options.host, self._options.port)
@@ -172,6 +177,17 @@ class Server:
     def _sync(self) -> None:
         self._commit.sync()
         self._sync_later()
+
+    def _watch_memory(self) -> None:
+        """Warn when the items take more memory than they should, once until they take clearly less."""
+        limit = self._options.memory
+        taken = self._broker.sum_bytes()
+        if taken > limit and not self._memory_exceeded:
+            self._memory_exceeded = True
+            log.warning("the items take %d MB, more than memory=%d MB", taken >> 20, limit >> 20)
+        elif taken < 0.9 * limit:
+            self._memory_exceeded = False
+        self._loop.call_later(MEMORY_SECONDS, self._watch_memory)
 
     # -- the end --------------------------------------------------------------------
 

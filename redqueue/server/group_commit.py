@@ -17,7 +17,7 @@ from typing import Any, Protocol, cast
 from redqueue.engine.broker import Batch
 from redqueue.journal.log import Log
 from redqueue.protocol.replies import OUT_OF_MEMORY
-from redqueue.protocol.session import NO_LIMIT, Service
+from redqueue.protocol.service import NO_LIMIT, Service
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,9 @@ class GroupCommit:
     :ivar bytes_written: bytes sent to all clients
     """
 
-    def __init__(self, call_soon: Callable[[Callable[[], None]], object], service: Service, journal: Log | None) -> None:
+    def __init__(
+        self, call_soon: Callable[[Callable[[], None]], object], service: Service, journal: Log | None
+    ) -> None:
         self._call_soon = call_soon
         self._service = service
         self._broker = service.broker

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -108,8 +109,6 @@ class Listeners:
             server.close()
         self._servers.clear()
         if self._unix_path is not None:
-            try:
+            with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._unix_path)
-            except FileNotFoundError:
-                pass
             self._unix_path = None

@@ -194,10 +194,10 @@ class Life(RuleBasedStateMachine):
                 assert not alive
                 continue
             assert queue.reserved == len(held)
-            containers = len(queue.ready) + len(queue.returned) + queue.reserved
+            containers = len(queue.ready) + queue.reserved
             assert queue.items == containers
             assert len(alive) <= queue.items <= len(items) or queue.items == len(alive)
-            records = [*queue.ready, *(entry[1] for entry in queue.returned)]
+            records = [*queue.ready]
             records += [r.record for r in (*queue.reservations, *queue.timed)]
             assert queue.bytes == sum(map(rec.payload_size, records))
             assert queue.mortal == sum(record[1] & rec.HAS_EXPIRY for record in records)

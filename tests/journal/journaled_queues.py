@@ -179,6 +179,12 @@ class JournaledQueues:
         self._calls.run_until(lambda: bool(outcomes))
         return outcomes[0]
 
+    def wait_for_worker(self) -> None:
+        """Return once the worker has done all that it was given, such as the removal of dead segments."""
+        outcomes: list[BaseException | None] = []
+        self.log._worker.submit(lambda: None, outcomes.append)
+        self._calls.run_until(lambda: bool(outcomes))
+
     def roll_back(self) -> None:
         """The frame could not be written: nothing of it has happened."""
         self._puts, self._others, self._acks = [], [], []

@@ -136,8 +136,10 @@ def assert_cut(
 # -- anywhere -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [1, 2])
-@pytest.mark.parametrize(("journal", "accidents"), [("small", bit_flips), ("blocks", block_accidents)])
+@pytest.mark.parametrize(
+    ("number", "journal", "accidents"),
+    [(2, "small", bit_flips), (1, "blocks", block_accidents), (2, "blocks", block_accidents)],
+)
 def test_damage_in_an_earlier_segment_stops_the_start(
     request: pytest.FixtureRequest,
     tmp_path: Path,
@@ -399,18 +401,18 @@ def test_salvage_never_invents_and_says_where(
             if not name.startswith(b"lost-name-"):
                 assert {(name, item) for item in items} <= blocks.ever
             else:
-                assert {item for item in items} <= {item for _, item in blocks.ever}
+                assert set(items) <= {item for _, item in blocks.ever}
         assert str(path) in caplog.text
         assert f"offset {start}" in caplog.text
         if number == 3:
             continue  # cut like any torn tail: nothing in it is known to have been synced
-        lost = {item.item_id for items in dict_difference(states, start, stop).values() for item in items}
+        lost = {item.item_id for items in new_items(states, start, stop).values() for item in items}
         kept = {item.item_id for items in state.values() for item in items}
         wanted = {item.item_id for items in blocks.states[3][-1][1].values() for item in items}
         assert wanted - lost <= kept, "what stands in good frames is there"
 
 
-def dict_difference(states: list[tuple[int, State]], start: int, stop: int) -> State:
+def new_items(states: list[tuple[int, State]], start: int, stop: int) -> State:
     """The items that came with the frame from ``start`` to ``stop``."""
     before = next(state for end, state in states if end == start)
     after = next(state for end, state in states if end == stop)
@@ -451,7 +453,7 @@ def test_salvage_goes_on_without_a_segment(
     assert "segments 2 to 2" in caplog.text
     state = queues.state()
     assert {(name, item) for name, items in state.items() for item in items} <= small.ever
-    assert 2 in queues.recovered.rewritten or queues.recovered.rewritten
+    assert queues.recovered.rewritten == {(2).to_bytes(8, "big"): 3}
     for item_id in list(queues.live):
         queues.acknowledge(item_id)
     queues.flush()

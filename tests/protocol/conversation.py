@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from redqueue.engine.settings import QueueSettings
 from redqueue.protocol.classic import COMMANDS
 from redqueue.protocol.request import Requests
-from redqueue.protocol.session import COMMIT, OUTPUT, Service, Session
+from redqueue.protocol.service import Service
+from redqueue.protocol.session import COMMIT, OUTPUT, Session
 from tests.engine.list_journal import Engine
 
 

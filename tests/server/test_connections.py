@@ -43,19 +43,22 @@ def has_answer(wire: Wire) -> bool:
 
 @pytest.mark.parametrize("reliable", ["no", "yes", "sync"])
 def test_replies_keep_their_order_behind_a_waiting_get(tmp_path: Path, reliable: str) -> None:
-    with ServerProcess(tmp_path / "log", reliable=reliable) as server, server.connect() as wire:
-        with server.connect() as other:
-            script = b"get q/t=60000\r\nset r 0 0 1\r\nx\r\nget r\r\ndelete r\r\nget r\r\ndelete q\r\nno such thing\r\n"
-            wire.send(script)
-            wait_for_line(other, b"q", 1)
-            assert not has_answer(wire)
-            assert other.get(b"r/peek") == []  # what stands behind the waiting get has not happened
-            assert other.put(b"q", b"hello", 3) == b"STORED"
-            wire.end_sending()
-            assert wire.rest() == (
-                b"VALUE q/t=60000 3 5\r\nhello\r\nEND\r\n"
-                b"STORED\r\nVALUE r 0 1\r\nx\r\nEND\r\nDELETED\r\nEND\r\nDELETED\r\nERROR\r\n"
-            )
+    script = b"get q/t=60000\r\nset r 0 0 1\r\nx\r\nget r\r\ndelete r\r\nget r\r\ndelete q\r\nno such thing\r\n"
+    with (
+        ServerProcess(tmp_path / "log", reliable=reliable) as server,
+        server.connect() as wire,
+        server.connect() as other,
+    ):
+        wire.send(script)
+        wait_for_line(other, b"q", 1)
+        assert not has_answer(wire)
+        assert other.get(b"r/peek") == []  # what stands behind the waiting get has not happened
+        assert other.put(b"q", b"hello", 3) == b"STORED"
+        wire.end_sending()
+        assert wire.rest() == (
+            b"VALUE q/t=60000 3 5\r\nhello\r\nEND\r\n"
+            b"STORED\r\nVALUE r 0 1\r\nx\r\nEND\r\nDELETED\r\nEND\r\nDELETED\r\nERROR\r\n"
+        )
 
 
 def test_requests_behind_a_get_that_waits_in_vain(wire: Wire, queue: bytes) -> None:
@@ -90,7 +93,9 @@ def test_waiters_are_served_in_order_of_arrival(shared_server: ServerProcess, wi
         client.close()
 
 
-def test_waiter_that_closes_leaves_the_line(shared_server: ServerProcess, wire: Wire, other: Wire, queue: bytes) -> None:
+def test_waiter_that_closes_leaves_the_line(
+    shared_server: ServerProcess, wire: Wire, other: Wire, queue: bytes
+) -> None:
     gone = shared_server.connect()
     gone.send(b"get %s/t=60000\r\n" % queue)
     wait_for_line(wire, queue, 1)
@@ -174,7 +179,9 @@ def test_item_of_a_closed_connection_goes_to_who_waits(
 def test_client_that_ends_its_input_gets_all_answers(tmp_path: Path, reliable: str) -> None:
     with ServerProcess(tmp_path / "log", reliable=reliable) as server:
         with server.connect() as wire:
-            wire.send(b"set q 0 0 1\r\nx\r\nget q\r\ndelete q\r\nget q\r\nset q 0 0 1\r\ny\r\ndelete q\r\nset q 0 0 9\r\nhal")
+            wire.send(
+                b"set q 0 0 1\r\nx\r\nget q\r\ndelete q\r\nget q\r\nset q 0 0 1\r\ny\r\ndelete q\r\nset q 0 0 9\r\nhal"
+            )
             wire.end_sending()
             assert wire.rest() == b"STORED\r\nVALUE q 0 1\r\nx\r\nEND\r\nDELETED\r\nEND\r\nSTORED\r\nNOT_FOUND\r\n"
         with server.connect() as wire:
@@ -239,15 +246,15 @@ def test_tls_on_the_plain_port(tmp_path: Path) -> None:
             assert "from 127.0.0.1:" in complaints(server)[-1]
         assert "Traceback" not in server.log
         with server.connect() as wire:
-            assert wire.stats()["curr_connections"] == "1"
+            wait_until(lambda: wire.stats()["curr_connections"] == "1", what="the end of the others")
 
 
 def test_http_on_the_plain_port(tmp_path: Path) -> None:
     with ServerProcess(tmp_path / "log") as server:
         for number, method in enumerate(("GET", "POST", "HEAD"), 1):
             client = http.client.HTTPConnection(server.host, server.port, timeout=10)
+            client.request(method, "/", body=b"set q 0 0 1\r\nx\r\n" if method == "POST" else None)
             with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
-                client.request(method, "/", body=b"set q 0 0 1\r\nx\r\n" if method == "POST" else None)
                 client.getresponse()
             client.close()
             wait_until(lambda number=number: len(complaints(server)) == number, what="the line in the log")
@@ -270,7 +277,7 @@ def test_line_too_long(tmp_path: Path) -> None:
                     assert wire.rest() == b""
             wait_until(lambda number=number: len(complaints(server)) == number, what="the line in the log")
         with server.connect() as wire:
-            assert wire.stats()["curr_connections"] == "1"
+            wait_until(lambda: wire.stats()["curr_connections"] == "1", what="the end of the others")
 
 
 def test_line_too_long_that_has_an_end(wire: Wire) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -121,10 +121,20 @@ def test_byte_by_byte(server: ServerProcess) -> None:
 
 
 def test_cut_in_two_at_every_byte(server: ServerProcess) -> None:
+    cuts = range(1, len(conversation()[0]))
     with server.connect() as witness:
-        for cut in range(1, len(conversation()[0])):
-            requests, replies = conversation()
-            assert converse(server, [requests[:cut], requests[cut:]], witness) == replies, f"cut at {cut}"
+        for start in range(0, len(cuts), 25):
+            clients = []
+            for cut in cuts[start : start + 25]:
+                requests, replies = conversation()
+                clients.append((cut, server.connect(), requests[cut:], replies))
+                clients[-1][1].send(requests[:cut])
+            witness.ask(b"version")
+            for _, wire, rest, _ in clients:
+                wire.send(rest)
+            for cut, wire, _, replies in clients:
+                assert wire.rest() == replies, f"cut at {cut}"
+                wire.close()
 
 
 @pytest.mark.parametrize("size", [2, 3, 7, 16, 61, 200])
@@ -135,16 +145,18 @@ def test_in_pieces(server: ServerProcess, size: int) -> None:
         assert converse(server, pieces, witness) == replies
 
 
-def test_many_conversations_at_once_and_interleaved(server: ServerProcess) -> None:
+def test_many_conversations_at_once(server: ServerProcess) -> None:
+    random_ = random.Random(1)
     scripts = [conversation() for _ in range(20)]
-    wires = [server.connect() for _ in scripts]
-    longest = max(len(requests) for requests, _ in scripts)
-    for start in range(0, longest, 11):
-        for i, (wire, (requests, _)) in enumerate(zip(wires, scripts, strict=True)):
-            first = max(0, start - i)  # so that they are cut at different places
-            wire.send(requests[max(0, start - 11 - i) if start else 0 : first] if start else b"")
-    for i, (wire, (requests, replies)) in enumerate(zip(wires, scripts, strict=True)):
-        sent = max(0, (longest - 1) // 11 * 11 - i)
-        wire.send(requests[sent:])
+    clients = [(server.connect(), requests, replies) for requests, replies in scripts]
+    left = {wire: requests for wire, requests, _ in clients}
+    while left:
+        wire = random_.choice(list(left))
+        size = random_.randint(1, 100)
+        wire.send(left[wire][:size])
+        left[wire] = left[wire][size:]
+        if not left[wire]:
+            del left[wire]
+    for wire, _, replies in clients:
         assert wire.rest() == replies
         wire.close()

@@ -1,0 +1,66 @@
+"""What all sessions of a server share, and what they ask of whoever moves their bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from redqueue.engine.broker import Broker
+from redqueue.protocol.counters import Counters
+from redqueue.protocol.request import Requests
+
+if TYPE_CHECKING:
+    from redqueue.protocol.session import Session
+    from redqueue.protocol.stats import Host
+
+NO_LIMIT = 1 << 62
+"""More bytes than will ever be read."""
+
+
+class Owner(Protocol):
+    """Whoever moves a session's bytes."""
+
+    session: Session
+
+    def pause_input(self) -> None:
+        """Read no more before the session has gone on."""
+
+    def pause_input_until_commit(self) -> None:
+        """Read no more before the journal has caught up."""
+
+
+class Service:
+    """What all sessions of a server share.
+
+    :param broker: the engine
+    :param requests: parses lines
+    :param host: answers what only the server knows
+
+    :ivar served: owners of sessions that have been served, or may go on, since
+        the last tick: they may have output, be stalled or be done
+    :ivar schedule: has what is in ``served`` looked at soon; called when it gets its first entry
+    :ivar bytes_read: bytes received from all clients
+    :ivar read_limit: the ``bytes_read`` from which on clients are no longer
+        read, because more has arrived than the journal can take for now
+    """
+
+    __slots__ = ("broker", "bytes_read", "counters", "host", "read_limit", "requests", "schedule", "served")
+
+    def __init__(self, broker: Broker, requests: Requests, host: Host) -> None:
+        self.broker = broker
+        self.requests = requests
+        self.counters = Counters()
+        self.host = host
+        self.served: list[Owner] = []
+        self.schedule: Callable[[], None] = _do_nothing
+        self.bytes_read = 0
+        self.read_limit = NO_LIMIT
+
+    def begin(self) -> None:
+        """A tick begins: the engine sees the time as it is now."""
+        self.broker.clock.tick()
+        self.schedule()
+
+
+def _do_nothing() -> None:
+    """Until somebody cares."""

@@ -1,0 +1,85 @@
+"""What pip installs is the same daemon: as a script and as a module, away from the source."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from redqueue import __version__
+from tests.documents import free_port
+from tests.server_process import ROOT, Wire, wait_until
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new virtual environment into which a copy of the tree has been installed."""
+    base = tmp_path_factory.mktemp("packaging")
+    tree = base / "tree"
+    ignored = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "log", "tests", "docs", "benchmarks")
+    shutil.copytree(ROOT, tree, ignore=ignored)
+    venv = base / "venv"
+    for command in (
+        [sys.executable, "-m", "venv", str(venv)],
+        [str(venv / "bin/python"), "-m", "pip", "--quiet", "--disable-pip-version-check", "install", str(tree)],
+    ):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    shutil.rmtree(tree)
+    return venv
+
+
+def commands(venv: Path) -> list[list[str]]:
+    return [[str(venv / "bin/redqueue_server.py")], [str(venv / "bin/python"), "-m", "redqueue"]]
+
+
+@pytest.mark.parametrize("index", [0, 1], ids=["script", "module"])
+def test_it_runs_in_an_empty_directory(environment: Path, tmp_path: Path, index: int) -> None:
+    command = commands(environment)[index]
+    variables = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "REDQUEUE_"))}
+    done = subprocess.run(
+        [*command, "--version"], cwd=tmp_path, env=variables, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"RedQueue {__version__}\n", "")
+    assert list(tmp_path.iterdir()) == []
+    port = free_port()
+    log = tmp_path / "stderr"
+    with log.open("w") as file:
+        server = subprocess.Popen([*command, f"--port={port}"], cwd=tmp_path, env=variables, stderr=file)
+    try:
+        wait_until(lambda: "ready on" in log.read_text() or server.poll() is not None)
+        with Wire("127.0.0.1", port) as wire:
+            assert wire.put(b"jobs", b"feed my cat") == b"STORED"
+            assert wire.stats()["event_loop"] == ("uvloop" if sys.platform in ("linux", "darwin") else "asyncio")
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(20) == 0
+    finally:
+        server.kill()
+        server.wait()
+    assert sorted(path.name for path in (tmp_path / "log").iterdir())[0] == "lock"
+    assert re.search(r"ended; 1 items are kept", log.read_text())
+
+
+def test_its_metadata(environment: Path) -> None:
+    script = "from importlib.metadata import metadata; print(metadata('redqueue'))"
+    found = subprocess.run(
+        [str(environment / "bin/python"), "-c", script], capture_output=True, text=True, check=True
+    ).stdout
+    assert re.search(rf"^Version: {re.escape(__version__)}$", found, re.MULTILINE)
+    assert re.search(r"^License-Expression: MIT$", found, re.MULTILINE)
+    assert "RedQueue is a queue server" in found
+
+
+def test_all_of_the_package_is_there(environment: Path) -> None:
+    (package,) = environment.glob("lib/python*/site-packages/redqueue")
+    source = ROOT / "redqueue"
+    expected = {path.relative_to(source) for pattern in ("*.py", "py.typed") for path in source.rglob(pattern)}
+    assert {
+        path.relative_to(package) for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc"
+    } == expected
