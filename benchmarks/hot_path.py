@@ -24,10 +24,9 @@ from redqueue.journal.worker import Worker
 from redqueue.protocol.classic import COMMANDS
 from redqueue.protocol.request import Requests
 from redqueue.protocol.service import Service
-from redqueue.server.connection import Connection
+from redqueue.server.connection import Connection, Connections
 from redqueue.server.daemon import settle_garbage_collector
 from redqueue.server.group_commit import GroupCommit
-from redqueue.server.tcp import Connections
 
 
 class Sink:

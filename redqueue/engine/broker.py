@@ -1,23 +1,17 @@
-"""All queues by name, ids and tokens, and the batch that becomes one frame of the journal."""
+"""All queues by name, and what concerns more than one of them."""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from redqueue.engine.clock import Clock
-from redqueue.engine.consumer import Consumer, Reservation
-from redqueue.engine.deadlines import Deadlines
 from redqueue.engine.journal import Journal
+from redqueue.engine.ledger import Batch, Ledger
 from redqueue.engine.queue import Queue
 from redqueue.engine.settings import QueueSettings
-from redqueue.engine.tokens import Tokens
 from redqueue.journal import record as rec
-
-
-class StorageFailed(Exception):
-    """The journal has failed; the reason is the argument."""
 
 
 class Swap(enum.Enum):
@@ -32,25 +26,7 @@ class Swap(enum.Enum):
     """The queue is full or the server takes no items; the reservation stands."""
 
 
-class Batch:
-    """What has happened since the last batch and waits for its frame of the journal."""
-
-    __slots__ = ("acks", "effects", "number", "puts")
-
-    def __init__(
-        self,
-        number: int,
-        puts: list[tuple[Queue, bytes, Any]],
-        acks: list[tuple[Reservation, Consumer, Any]],
-        effects: list[tuple[Callable[[], None], Callable[[], None], Any]],
-    ) -> None:
-        self.number = number
-        self.puts = puts
-        self.acks = acks
-        self.effects = effects
-
-
-class Broker:
+class Broker(Ledger):
     """The engine: every queue of a server.
 
     :param settings: the settings of all queues
@@ -58,34 +34,13 @@ class Broker:
     :param journal: takes the records
 
     :ivar queues: by name; a name without a queue has no entry
-    :ivar batch: number of the open batch
-    :ivar committed: number of the last committed batch
-    :ivar failure: why the journal takes nothing, in words; empty while it does
-    :ivar on_append: called when something was journaled outside of a request
+    :ivar total_items: items put since the start or the last ``stats reset``
     """
 
     def __init__(self, settings: QueueSettings, clock: Clock, journal: Journal) -> None:
-        self.settings = settings
-        self.clock = clock
-        self.journal = journal
-        self.journal_put = journal.put
-        self.journal_ack = journal.acknowledge
-        self.append = journal.append
-        self.deadlines = Deadlines()
+        super().__init__(settings, clock, journal)
         self.queues: dict[bytes, Queue] = {}
-        self.last_id = 0
-        self.batch = 1
-        self.committed = 0
-        self.puts: list[tuple[Queue, bytes, Any]] = []
-        self.acks: list[tuple[Reservation, Consumer, Any]] = []
-        self._effects: list[tuple[Callable[[], None], Callable[[], None], Any]] = []
-        self.tokens: dict[int, Reservation] = {}
-        self._token_source = Tokens(clock.wall)
-        self.failure = ""
-        self.draining = False
-        self.refusing = False
         self.total_items = 0
-        self.on_append: Callable[[], None] | None = None
 
     # -- queues -------------------------------------------------------------
 
@@ -93,7 +48,7 @@ class Broker:
         """The queue ``name``, made if there is none."""
         queue = self.queues.get(name)
         if queue is None:
-            queue = Queue(self, name, self.journal.open_queue(name))
+            queue = Queue(self, name, self.journal.open_queue(name), self.forget)
             self.queues[name] = queue
             queue.rest_if_empty()
         return queue
@@ -113,28 +68,6 @@ class Broker:
             queue.restore_item(record)
 
     # -- the batch ----------------------------------------------------------
-
-    def effect(self, commit: Callable[[], None], rollback: Callable[[], None], receipt: Any) -> None:
-        """Add a rare change to the open batch: what its success and its failure do."""
-        self._effects.append((commit, rollback, receipt))
-
-    def housekeeping(self) -> None:
-        """Something was journaled that no request asked for."""
-        if self.on_append is not None:
-            self.on_append()
-
-    def has_changes(self) -> bool:
-        """Whether anything has happened that waits for a frame."""
-        return bool(self.puts or self.acks or self._effects)
-
-    def seal(self) -> Batch:
-        """Close the open batch, whose frame is about to be written, and open the next."""
-        batch = Batch(self.batch, self.puts, self.acks, self._effects)
-        self.batch += 1
-        self.puts = []
-        self.acks = []
-        self._effects = []
-        return batch
 
     def commit(self, batch: Batch) -> None:
         """The journal has the batch: its items are ready, waiters are served."""
@@ -164,31 +97,7 @@ class Broker:
             queue.settle()
         return [entry[2] for entry in (*batch.puts, *batch.acks, *batch.effects)]
 
-    # -- failing and refusing -----------------------------------------------
-
-    def check_storage(self) -> None:
-        """Raise :class:`StorageFailed` where the journal has failed."""
-        if self.failure:
-            raise StorageFailed(self.failure)
-
-    def fail(self, reason: str) -> None:
-        """The journal takes nothing from here on, for ``reason``; an empty one lifts it."""
-        self.failure = reason
-        self.refusing = bool(reason) or self.draining
-
-    def drain(self, on: bool) -> None:
-        """Take no new items while ``on``; gets and acknowledgements go on."""
-        self.draining = on
-        self.refusing = on or bool(self.failure)
-
-    # -- tokens -------------------------------------------------------------
-
-    def token_of(self, reservation: Reservation) -> int:
-        """The token of a reservation, given at the first call."""
-        if not reservation.token:
-            reservation.token = self._token_source.give()
-            self.tokens[reservation.token] = reservation
-        return reservation.token
+    # -- rare verbs ---------------------------------------------------------
 
     def swap(self, token: int, name: bytes, payload: bytes, flags: int, expires: int | None, receipt: Any) -> Swap:
         """Acknowledge the reservation ``token`` and append an item to ``name``: both or neither.
@@ -199,7 +108,7 @@ class Broker:
         """
         reservation = self.tokens.get(token)
         if reservation is None:
-            return Swap.LOST if self._token_source.was_given(token) else Swap.UNKNOWN
+            return Swap.LOST if self.was_given(token) else Swap.UNKNOWN
         source = reservation.queue
         self.check_storage()
         if expires is not None:
@@ -215,8 +124,6 @@ class Broker:
                 return Swap.REFUSED
         source.acknowledge(reservation, receipt)
         return Swap.STORED
-
-    # -- dropping -----------------------------------------------------------
 
     def flush(self, queue: Queue, receipt: Any) -> None:
         """Drop every item of ``queue`` that is there now, reserved ones included.

@@ -3,10 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from redqueue.engine.queue import Queue
+
+class Source(Protocol):
+    """A queue, as those who have something of it see it."""
+
+    def acknowledge(self, reservation: Reservation, receipt: Any) -> None:
+        """The item is done with, for ever."""
+
+    def cancel(self, reservation: Reservation) -> None:
+        """The consumer gives the item back."""
+
+    def give_back(self, reservation: Reservation) -> None:
+        """The consumer has gone."""
+
+    def time_out(self, reservation: Reservation) -> None:
+        """The deadline has passed."""
+
+    def touch(self, reservation: Reservation, seconds: float | None) -> None:
+        """The reservation gets another deadline."""
+
+    def restore(self, reservation: Reservation, consumer: Consumer) -> None:
+        """An acknowledgement that the journal could not take has not happened."""
+
+    def leave_line(self, waiter: Waiter) -> None:
+        """A waiter waits no more."""
 
 
 class Consumer:
@@ -51,7 +73,7 @@ class Reservation:
 
     __slots__ = ("consumer", "deadline", "deliveries", "ends", "queue", "record", "token")
 
-    def __init__(self, queue: Queue, consumer: Consumer, record: bytes, deliveries: int, ends: float) -> None:
+    def __init__(self, queue: Source, consumer: Consumer, record: bytes, deliveries: int, ends: float) -> None:
         self.queue = queue
         self.consumer: Consumer | None = consumer
         self.record = record
@@ -74,7 +96,7 @@ class Waiter:
     __slots__ = ("consumer", "deadline", "deliver", "queue", "timeout")
 
     def __init__(
-        self, queue: Queue, consumer: Consumer, timeout: float | None, deliver: Callable[[Reservation | None], None]
+        self, queue: Source, consumer: Consumer, timeout: float | None, deliver: Callable[[Reservation | None], None]
     ) -> None:
         self.queue = queue
         self.consumer = consumer

@@ -1,7 +1,7 @@
 """One queue: a FIFO of ready items, their reservations, and the line of waiting consumers.
 
 Every change takes two steps. The call appends to the journal and to the open
-batch of the broker; :meth:`redqueue.engine.broker.Broker.commit` makes it
+batch of the ledger; :meth:`redqueue.engine.broker.Broker.commit` makes it
 visible once the journal has the batch, and ``rollback`` undoes it where the
 journal could not take it. So nothing is ever delivered that a crash could take
 back.
@@ -24,15 +24,13 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from redqueue.engine.consumer import Consumer, Reservation, Waiter
+from redqueue.engine.ledger import Ledger
 from redqueue.engine.ready import Ready
 from redqueue.journal import record as rec
 from redqueue.journal.record import HAS_EXPIRY, ID_FIELD, PUT, PUT_HEAD, PUT_SIZE
-
-if TYPE_CHECKING:
-    from redqueue.engine.broker import Broker
 
 IDLE_SECONDS = 10.0
 """An empty, unused queue is forgotten after this long, with its statistics."""
@@ -45,12 +43,17 @@ _pack_put = PUT_HEAD.pack
 
 
 class Queue:
-    """One queue. Made by :meth:`redqueue.engine.broker.Broker.open`."""
+    """One queue. Made by :meth:`redqueue.engine.broker.Broker.open`.
+
+    :param ledger: what it shares with all other queues
+    :param number: stands for it in the journal
+    :param on_unused: called when it has been empty and unused for a while
+    """
 
     __slots__ = (
+        "_on_unused",
         "abandoned",
         "arrived",
-        "broker",
         "bytes",
         "cancelled",
         "created",
@@ -59,6 +62,7 @@ class Queue:
         "expired",
         "flushes",
         "items",
+        "ledger",
         "mortal",
         "name",
         "number",
@@ -76,13 +80,14 @@ class Queue:
         "waiters",
     )
 
-    def __init__(self, broker: Broker, name: bytes, number: int) -> None:
-        self.broker = broker
+    def __init__(self, ledger: Ledger, name: bytes, number: int, on_unused: Callable[[Queue], None]) -> None:
+        self._on_unused = on_unused
+        self.ledger = ledger
         self.name = name
         self.number = number
         self.number_high = number >> 32
         self.number_low = number & 0xFFFFFFFF
-        self.settings = broker.settings
+        self.settings = ledger.settings
         self.ready = Ready()
         self.arrived = self.ready.arrived
         self.waiters: OrderedDict[Waiter, None] = OrderedDict()
@@ -95,7 +100,7 @@ class Queue:
         self.bytes = 0
         self.reservations: dict[Reservation, None] = {}
         self.timed: set[Reservation] = set()
-        self.created = broker.clock.wall
+        self.created = ledger.clock.wall
         self.total_items = 0
         self.total_reserved = 0
         self.expired = 0
@@ -116,45 +121,45 @@ class Queue:
         :returns: False where the queue is full or the server takes no items
         :raises StorageFailed: when the journal has failed
         """
-        broker = self.broker
+        ledger = self.ledger
         size = len(payload)
-        if broker.refusing or (self.settings.bounded and self._full(size)):
-            broker.check_storage()
+        if ledger.refusing or (self.settings.bounded and self._full(size)):
+            ledger.check_storage()
             return False
-        broker.last_id = item_id = broker.last_id + 1
+        ledger.last_id = item_id = ledger.last_id + 1
         if expires:
-            record = rec.put(self.number, item_id, broker.clock.wall, flags, payload, expires)
+            record = rec.put(self.number, item_id, ledger.clock.wall, flags, payload, expires)
             self._expect_expiry(expires)
         else:
             record = (
-                _pack_put(PUT, 0, self.number_high, self.number_low, item_id, broker.clock.wall, flags, size) + payload
+                _pack_put(PUT, 0, self.number_high, self.number_low, item_id, ledger.clock.wall, flags, size) + payload
             )
         self.items += 1
         self.bytes += size
-        broker.journal_put(record)
-        broker.puts.append((self, record, receipt))
+        ledger.journal_put(record)
+        ledger.puts.append((self, record, receipt))
         return True
 
     def put_first(self, payload: bytes, flags: int, expires: int, receipt: Any) -> bool:
         """Put an item at the head, the next one out. Arguments and result as :meth:`put`."""
-        broker = self.broker
-        if broker.refusing or (self.settings.bounded and self._full(len(payload))):
-            broker.check_storage()
+        ledger = self.ledger
+        if ledger.refusing or (self.settings.bounded and self._full(len(payload))):
+            ledger.check_storage()
             return False
-        broker.last_id += 1
+        ledger.last_id += 1
         place = self.ready.front_place()
-        record = rec.put(self.number, broker.last_id, broker.clock.wall, flags, payload, expires, place)
+        record = rec.put(self.number, ledger.last_id, ledger.clock.wall, flags, payload, expires, place)
         if expires:
             self._expect_expiry(expires)
         self.items += 1
         self.bytes += len(payload)
-        broker.journal_put(record)
+        ledger.journal_put(record)
 
         def commit() -> None:
             self.total_items += 1
             self._insert(record, 0)
 
-        broker.effect(commit, lambda: self.discount(record), receipt)
+        ledger.effect(commit, lambda: self.discount(record), receipt)
         return True
 
     def _full(self, size: int) -> bool:
@@ -179,30 +184,30 @@ class Queue:
 
         :raises StorageFailed: when the journal has failed
         """
-        broker = self.broker
-        broker.check_storage()
+        ledger = self.ledger
+        ledger.check_storage()
         old = self.ready.first()
         assert old is not None
         new = rec.replaced(old, self.number, payload, flags, expires)
-        broker.append(new)
+        ledger.append(new)
         self._substitute(old, new)
         self.unsettle()
         if expires:
             self._wake_at(expires)
-        broker.effect(self.settle, lambda: self._substitute(new, old), receipt)
+        ledger.effect(self.settle, lambda: self._substitute(new, old), receipt)
 
     def drop_head(self, receipt: Any) -> None:
         """Drop the ready head, which the caller has seen by :meth:`head`: it was replaced by nothing.
 
         :raises StorageFailed: when the journal has failed
         """
-        broker = self.broker
-        broker.check_storage()
+        ledger = self.ledger
+        ledger.check_storage()
         taken = self._take()
         assert taken is not None
         record, deliveries = taken
         self.discount(record)
-        broker.journal_ack(record[ID_FIELD])
+        ledger.journal_ack(record[ID_FIELD])
 
         def rollback() -> None:
             self.items += 1
@@ -210,7 +215,7 @@ class Queue:
             self.mortal += record[1] & HAS_EXPIRY
             self._insert(record, deliveries - 1)
 
-        broker.effect(lambda: None, rollback, receipt)
+        ledger.effect(lambda: None, rollback, receipt)
 
     def _substitute(self, old: bytes, new: bytes) -> None:
         if not self.ready.substitute(old, new):
@@ -235,12 +240,12 @@ class Queue:
 
     def unsettle(self) -> None:
         """Nobody reserves from this queue before the open batch is committed."""
-        self.unsettled = self.broker.batch
+        self.unsettled = self.ledger.batch
         self.detour = True
 
     def is_settled(self) -> bool:
         """Whether all that the head depends on is in the journal."""
-        return self.unsettled <= self.broker.committed
+        return self.unsettled <= self.ledger.committed
 
     def settle(self) -> None:
         """A batch that touched the head is committed."""
@@ -286,18 +291,18 @@ class Queue:
                 return self.reserve(consumer, timeout) if self.head() else None
         else:
             return None
-        broker = self.broker
+        ledger = self.ledger
         if timeout is None:
-            ends = broker.clock.now + self.settings.reserve_timeout
+            ends = ledger.clock.now + self.settings.reserve_timeout
             reservation = Reservation(self, consumer, record, deliveries, ends)
             self.reservations[reservation] = None
             if self.deadline is None or ends < self.deadline:
-                broker.deadlines.set(self, ends)
+                ledger.deadlines.set(self, ends)
         else:
-            ends = broker.clock.now + timeout
+            ends = ledger.clock.now + timeout
             reservation = Reservation(self, consumer, record, deliveries, ends)
             self.timed.add(reservation)
-            broker.deadlines.set(reservation, ends)
+            ledger.deadlines.set(reservation, ends)
         if held is None:
             consumer.held[self.name] = [reservation]
         else:
@@ -321,9 +326,9 @@ class Queue:
 
         :raises StorageFailed: when the journal has failed; the reservation stays
         """
-        broker = self.broker
-        if broker.failure:
-            broker.check_storage()
+        ledger = self.ledger
+        if ledger.failure:
+            ledger.check_storage()
         record = reservation.record
         consumer = self._release(reservation)
         self.items -= 1
@@ -332,9 +337,9 @@ class Queue:
             self.mortal -= record[1] & HAS_EXPIRY
         else:
             self.bytes -= len(record) - PUT_SIZE
-        broker.journal_ack(record[8:16])
-        broker.acks.append((reservation, consumer, receipt))
-        if not self.items and (self.deadline is None or self.deadline > broker.clock.now + IDLE_SECONDS):
+        ledger.journal_ack(record[8:16])
+        ledger.acks.append((reservation, consumer, receipt))
+        if not self.items and (self.deadline is None or self.deadline > ledger.clock.now + IDLE_SECONDS):
             self.rest_if_empty()
 
     def _release(self, reservation: Reservation) -> Consumer:
@@ -347,9 +352,9 @@ class Queue:
             consumer.held[self.name] = held
         if self.reservations.pop(reservation, False) is False:
             self.timed.remove(reservation)
-            self.broker.deadlines.clear(reservation)
+            self.ledger.deadlines.clear(reservation)
         if reservation.token:
-            del self.broker.tokens[reservation.token]
+            del self.ledger.tokens[reservation.token]
         reservation.consumer = None
         return consumer
 
@@ -365,8 +370,8 @@ class Queue:
         consumer.held.setdefault(self.name, []).insert(0, reservation)
         self.timed.add(reservation)
         if reservation.token:
-            self.broker.tokens[reservation.token] = reservation
-        self.broker.deadlines.set(reservation, reservation.ends)
+            self.ledger.tokens[reservation.token] = reservation
+        self.ledger.deadlines.set(reservation, reservation.ends)
 
     def give_back(self, reservation: Reservation) -> None:
         """The connection closed: ready again at the old place."""
@@ -389,11 +394,11 @@ class Queue:
 
     def touch(self, reservation: Reservation, seconds: float | None) -> None:
         """The reservation now ends ``seconds`` from now; None for the queue's default."""
-        broker = self.broker
-        reservation.ends = broker.clock.now + (self.settings.reserve_timeout if seconds is None else seconds)
+        ledger = self.ledger
+        reservation.ends = ledger.clock.now + (self.settings.reserve_timeout if seconds is None else seconds)
         self.reservations.pop(reservation, None)
         self.timed.add(reservation)
-        broker.deadlines.set(reservation, reservation.ends)
+        ledger.deadlines.set(reservation, reservation.ends)
 
     def _insert(self, record: bytes, deliveries: int) -> None:
         """An item is ready (again) at its own place."""
@@ -416,14 +421,14 @@ class Queue:
         waiter = Waiter(self, consumer, timeout, deliver)
         self.waiters[waiter] = None
         consumer.waiter = waiter
-        self.broker.deadlines.set(waiter, self.broker.clock.now + seconds)
+        self.ledger.deadlines.set(waiter, self.ledger.clock.now + seconds)
         return waiter
 
     def leave_line(self, waiter: Waiter) -> None:
         """``waiter`` waits no more."""
         self.waiters.pop(waiter, None)
         waiter.consumer.waiter = None
-        self.broker.deadlines.clear(waiter)
+        self.ledger.deadlines.clear(waiter)
         self.rest_if_empty()
 
     def serve(self) -> None:
@@ -436,14 +441,14 @@ class Queue:
     # -- time ---------------------------------------------------------------
 
     def _is_expired(self, record: bytes) -> bool:
-        return bool(record[1] & HAS_EXPIRY) and rec.expires(record) <= self.broker.clock.wall
+        return bool(record[1] & HAS_EXPIRY) and rec.expires(record) <= self.ledger.clock.wall
 
     def _expire_item(self, record: bytes) -> None:
         """Drop an item that is in no container any more."""
         self.expired += 1
         self.discount(record)
-        self.broker.journal_ack(record[ID_FIELD])
-        self.broker.housekeeping()
+        self.ledger.journal_ack(record[ID_FIELD])
+        self.ledger.housekeeping()
 
     def _expect_expiry(self, expires: int) -> None:
         self.mortal += 1
@@ -451,10 +456,10 @@ class Queue:
 
     def _wake_at(self, moment: int) -> None:
         """Be woken at a wall-clock moment (nanoseconds), or before."""
-        broker = self.broker
-        when = broker.clock.now + max(0.0, (moment - broker.clock.wall) / 1e9)
+        ledger = self.ledger
+        when = ledger.clock.now + max(0.0, (moment - ledger.clock.wall) / 1e9)
         if self.deadline is None or when < self.deadline:
-            broker.deadlines.set(self, when)
+            ledger.deadlines.set(self, when)
 
     def expire(self, now: float) -> None:
         """Woken: sweep what is over, and let the broker forget a queue that nobody uses."""
@@ -462,13 +467,13 @@ class Queue:
         wakes = [self._sweep_reservations(now), self._sweep_expired(now)]
         if not self._in_use():
             if unused:
-                self.broker.forget(self)
+                self._on_unused(self)
                 return
             self.seen_items = self.total_items
             wakes.append(now + IDLE_SECONDS)
         wake = min(wakes)
         if math.isfinite(wake) and (self.deadline is None or wake < self.deadline):
-            self.broker.deadlines.set(self, wake)
+            self.ledger.deadlines.set(self, wake)
 
     def _sweep_reservations(self, now: float) -> float:
         """Take back what has passed the queue's own timeout; returns when to look again."""
@@ -489,7 +494,7 @@ class Queue:
                 return math.inf
             if not record[1] & HAS_EXPIRY:
                 return now + SWEEP_SECONDS if self.mortal else math.inf
-            left = (rec.expires(record) - self.broker.clock.wall) / 1e9
+            left = (rec.expires(record) - self.ledger.clock.wall) / 1e9
             if left > 0:
                 return now + left
             self._drop_first()
@@ -502,10 +507,10 @@ class Queue:
         """Begin the time after which a queue that stays empty and unused is forgotten."""
         if self._in_use():
             return
-        when = self.broker.clock.now + IDLE_SECONDS
+        when = self.ledger.clock.now + IDLE_SECONDS
         if self.deadline is None or when < self.deadline:
             self.seen_items = self.total_items
-            self.broker.deadlines.set(self, when)
+            self.ledger.deadlines.set(self, when)
 
     # -- the head -----------------------------------------------------------
 
@@ -553,4 +558,4 @@ class Queue:
         record = self.ready.first()
         if record is None:
             return 0.0
-        return max(0.0, (self.broker.clock.wall - rec.time(record)) / 1e9)
+        return max(0.0, (self.ledger.clock.wall - rec.time(record)) / 1e9)

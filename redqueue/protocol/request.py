@@ -7,13 +7,10 @@ line (:class:`Requests`): a look-up in a dict is all that a known line costs.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 from redqueue.protocol import replies
 from redqueue.protocol.key import BadKey, Key
-
-if TYPE_CHECKING:
-    from redqueue.protocol.session import Session
 
 MAX_LINE = 8192
 """Bytes of a command line, without its end."""
@@ -22,7 +19,8 @@ MAX_BODY = 2**31 - 3
 _CACHED_LINE = 300
 _CACHED_LINES = 4096
 
-Run = Callable[["Session", "Request", bytes], None]
+Run = Callable[[Any, "Request", bytes], None]
+"""Carries a request out: takes the session, the request and the body."""
 
 
 class Request:
@@ -85,7 +83,7 @@ Parse = Callable[[list[bytes], Run], Request]
 """Makes a request of the words after the verb; may raise BadRequest and BadKey."""
 
 
-def _refuse(session: Session, request: Request, body: bytes) -> None:
+def _refuse(session: Any, request: Request, body: bytes) -> None:
     session.refuse(request)
 
 

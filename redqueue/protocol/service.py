@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from redqueue.engine.broker import Broker
 from redqueue.protocol.counters import Counters
+from redqueue.protocol.host import Host
 from redqueue.protocol.request import Requests
-
-if TYPE_CHECKING:
-    from redqueue.protocol.session import Session
-    from redqueue.protocol.stats import Host
 
 NO_LIMIT = 1 << 62
 """More bytes than will ever be read."""
@@ -19,8 +16,6 @@ NO_LIMIT = 1 << 62
 
 class Owner(Protocol):
     """Whoever moves a session's bytes."""
-
-    session: Session
 
     def pause_input(self) -> None:
         """Read no more before the session has gone on."""

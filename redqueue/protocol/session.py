@@ -19,8 +19,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from redqueue.engine.broker import StorageFailed
 from redqueue.engine.consumer import Consumer
+from redqueue.engine.ledger import StorageFailed
 from redqueue.protocol import replies
 from redqueue.protocol.request import MAX_LINE, Request
 from redqueue.protocol.service import Owner, Service

@@ -2,43 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Protocol
-
+from redqueue.engine.queue import Queue
 from redqueue.journal.record import PUT_SIZE
 from redqueue.protocol import replies
+from redqueue.protocol.host import Figures
 from redqueue.protocol.key import parse_name
 from redqueue.protocol.request import BadRequest, Request, Run
-
-if TYPE_CHECKING:
-    from redqueue.engine.queue import Queue
-    from redqueue.protocol.session import Session
-
-Figures = Iterable[tuple[str, object]]
-
-
-class Host(Protocol):
-    """What a session asks of the server around it."""
-
-    version: str
-
-    def process_stats(self) -> Figures:
-        """Figures of the process: pid, uptime, connections, bytes, journal."""
-
-    def setting_stats(self) -> Figures:
-        """The options in force."""
-
-    def connection_stats(self) -> Figures:
-        """A few figures for each connection."""
-
-    def reset_stats(self) -> None:
-        """Count from zero."""
-
-    def set_verbosity(self, level: int) -> None:
-        """Log more or less."""
-
-    def shut_down(self) -> bool:
-        """End the server; False where clients may not."""
+from redqueue.protocol.session import Session
 
 
 def parse_stats(words: list[bytes], run: Run) -> Request:

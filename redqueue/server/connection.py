@@ -1,24 +1,57 @@
-"""One client's connection: moves bytes between a socket and a session."""
+"""Clients' connections, which move bytes between a socket and a session, and the list of them."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator
 from os import write
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from redqueue.protocol.replies import TOO_MANY_CONNECTIONS
 from redqueue.protocol.service import Service
 from redqueue.protocol.session import COMMIT, MAX_BACKLOG, MAX_OUTPUT, OUTPUT, Session
 from redqueue.server.group_commit import GroupCommit
 
-if TYPE_CHECKING:
-    from redqueue.server.tcp import Connections
-
 log = logging.getLogger(__name__)
 
 LINGER_SECONDS = 1.0
 """How long a client that was told off may take to read why."""
+
+
+class Connections:
+    """Everybody who is connected.
+
+    :param most: how many may be at a time; 0 for as many as the system gives
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._connections: set[Connection] = set()
+        self.total = 0
+        self.refused = 0
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(list(self._connections))
+
+    def add(self, connection: Connection) -> bool:
+        """Take a new connection in; False where there are too many."""
+        if self._most and len(self._connections) >= self._most:
+            self.refused += 1
+            if self.refused == 1 or self.refused % 1000 == 0:
+                log.warning("max_connections=%d reached, %d connections refused so far", self._most, self.refused)
+            return False
+        self.total += 1
+        connection.number = self.total
+        self._connections.add(connection)
+        return True
+
+    def remove(self, connection: Connection) -> None:
+        """A connection has ended."""
+        self._connections.discard(connection)
 
 
 class Connection(asyncio.Protocol):
@@ -56,6 +89,11 @@ class Connection(asyncio.Protocol):
         self._write_paused = False
         self._lingering = False
         self.number = 0
+
+    def describe(self) -> str:
+        """Who is at the other end, for the log."""
+        peer = self._transport.get_extra_info("peername") if self._transport is not None else None
+        return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) and len(peer) >= 2 else "a local client"
 
     # -- from the transport -----------------------------------------------------
 
@@ -188,7 +226,7 @@ class Connection(asyncio.Protocol):
             return
         complaint = self.session.complaint
         if complaint:
-            log.warning("connection from %s closed: %s", self._registry.describe(self), complaint)
+            log.warning("connection from %s closed: %s", self.describe(), complaint)
         if complaint and not self.session.eof and transport.can_write_eof():
             # Closing now would reset the connection and take the reply with it.
             self._lingering = True

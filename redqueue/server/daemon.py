@@ -32,9 +32,9 @@ from redqueue.options import BadOption, Options, load
 from redqueue.protocol.classic import COMMANDS
 from redqueue.protocol.request import Requests
 from redqueue.protocol.service import Service
-from redqueue.server.connection import Connection
+from redqueue.server.connection import Connection, Connections
 from redqueue.server.group_commit import GroupCommit
-from redqueue.server.tcp import Connections, Listeners
+from redqueue.server.tcp import Listeners
 
 log = logging.getLogger("redqueue")
 
@@ -229,7 +229,7 @@ class Server:
         log.info("ended; %d items are kept", 0 if self._journal is None else self._broker.sum_items())
         self._ended.set()
 
-    # -- for the sessions (redqueue.protocol.stats.Host) --------------------------------
+    # -- for the sessions (redqueue.protocol.host.Host) --------------------------------
 
     def process_stats(self) -> Iterable[tuple[str, object]]:
         """Figures of the process."""
@@ -280,7 +280,7 @@ class Server:
     def connection_stats(self) -> Iterable[tuple[str, object]]:
         """A few figures for each connection."""
         for connection in self._connections:
-            yield f"{connection.number}:addr", self._connections.describe(connection)
+            yield f"{connection.number}:addr", connection.describe()
             session = connection.session
             yield f"{connection.number}:reserved", sum(map(len, session.consumer.held.values()))
             yield f"{connection.number}:waiting", int(session.consumer.waiter is not None)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol, cast
 
-from redqueue.engine.broker import Batch
+from redqueue.engine.ledger import Batch
 from redqueue.journal.log import Log
 from redqueue.protocol.replies import OUT_OF_MEMORY
 from redqueue.protocol.service import NO_LIMIT, Service

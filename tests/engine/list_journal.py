@@ -116,7 +116,7 @@ class Engine:
         for name, records in self.journal.items().items():
             for record in records:
                 restored.append(("put", record[:2] + number[name].to_bytes(6, "big") + record[8:]))
-        fresh.journal.written = restored + [entry for entry in fresh.journal.open]
+        fresh.journal.written = restored + fresh.journal.open
         fresh.journal.open = []
         return fresh
 

@@ -90,7 +90,9 @@ def test_stale_entries_do_not_pile_up() -> None:
     assert len(deadlines._heap) < 2_000
 
 
-@given(st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["set", "clear", "fire"]), st.integers(1, 50)), max_size=60))
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["set", "clear", "fire"]), st.integers(1, 50)), max_size=60)
+)
 def test_against_a_dict(steps: list[tuple[int, str, int]]) -> None:
     fired: list[Alarm] = []
     deadlines = Deadlines()

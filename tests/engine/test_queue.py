@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from redqueue.engine.broker import StorageFailed, Swap
+from redqueue.engine.broker import Swap
 from redqueue.engine.consumer import Consumer, Reservation
+from redqueue.engine.ledger import StorageFailed
 from redqueue.engine.settings import QueueSettings
 from redqueue.journal import record as rec
 from tests.engine.list_journal import Engine, payloads
@@ -150,7 +151,7 @@ class TestReservations:
             acknowledge(engine, consumer)
         engine.commit()
         queue = engine.broker.queues[Q]
-        assert not (queue.items or queue.bytes or queue.reserved or len(queue.ready) or consumer.held)
+        assert (queue.items, queue.bytes, queue.reserved, len(queue.ready), consumer.held) == (0, 0, 0, 0, {})
         assert len(engine.broker.deadlines._heap) < 10
 
 

@@ -112,9 +112,7 @@ class JournaledQueues:
 
     # -- changes, which wait for the next frame -------------------------------
 
-    def put(
-        self, name: bytes, payload: bytes, flags: int = 0, expires: int = 0, place: int | None = None
-    ) -> int:
+    def put(self, name: bytes, payload: bytes, flags: int = 0, expires: int = 0, place: int | None = None) -> int:
         """Append an item, at ``place`` if given; returns its id."""
         self._last_id += 1
         record = rec.put(self._number(name), self._last_id, next(self._clock), flags, payload, expires, place)
@@ -272,9 +270,7 @@ def frames_of(path: Path) -> list[seg.Frame]:
 
 def names_in(path: Path) -> list[bytes]:
     """The queue names that a segment declares, in order."""
-    return [
-        record[8:] for frame in frames_of(path) for record in records_of(frame.payload) if record[0] == rec.NAME
-    ]
+    return [record[8:] for frame in frames_of(path) for record in records_of(frame.payload) if record[0] == rec.NAME]
 
 
 def counted_live(directory: Path) -> list[tuple[int, int]]:

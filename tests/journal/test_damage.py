@@ -15,14 +15,7 @@ from redqueue.journal import record as rec
 from redqueue.journal import segment as seg
 from redqueue.journal.recovery import JournalDamaged
 from redqueue.journal.segment import HEADER_SIZE
-from tests.journal.journaled_queues import (
-    Item,
-    JournaledQueues,
-    State,
-    copy_journal,
-    recover,
-    recovered_state,
-)
+from tests.journal.journaled_queues import Item, JournaledQueues, State, copy_journal, recover, recovered_state
 
 Open = Callable[..., JournaledQueues]
 BLOCK = 512
@@ -123,9 +116,7 @@ def assert_stops(path: Path, offset: int | None) -> None:
         assert re.search(rf"\boffset {offset}\b", message), (message, offset)
 
 
-def assert_cut(
-    path: Path, end: int, state: State, size: int, caplog: pytest.LogCaptureFixture
-) -> None:
+def assert_cut(path: Path, end: int, state: State, size: int, caplog: pytest.LogCaptureFixture) -> None:
     caplog.clear()
     assert recovered_state(recover(path.parent)) == state
     messages = [entry.getMessage() for entry in caplog.records]
@@ -352,9 +343,7 @@ def test_a_good_checksum_on_nonsense_stops_the_start(tmp_path: Path, payload: by
 
 
 @pytest.mark.parametrize("payload", SENSELESS)
-def test_salvage_goes_on_after_nonsense(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, payload: bytes
-) -> None:
+def test_salvage_goes_on_after_nonsense(tmp_path: Path, caplog: pytest.LogCaptureFixture, payload: bytes) -> None:
     offsets = write_segment(tmp_path, 1, [GOOD, payload, rec.put(1, 7, 5, 0, b"later")])
     state = recovered_state(recover(tmp_path, salvage=True))
     assert [(item.item_id, item.payload) for item in state[b"jobs"]] == [(1, b"body"), (7, b"later")]
@@ -372,7 +361,7 @@ def test_an_unknown_version_stops_the_start(tmp_path: Path) -> None:
 
 def test_items_of_a_queue_without_a_name_stop_the_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_segment(tmp_path, 1, [GOOD, rec.put(77, 2, 5, 0, b"whose?")])
-    with pytest.raises(JournalDamaged, match="1 items belong to a queue whose name is lost.*--salvage"):
+    with pytest.raises(JournalDamaged, match=r"1 items belong to a queue whose name is lost.*--salvage"):
         recover(tmp_path)
     state = recovered_state(recover(tmp_path, salvage=True))
     assert [item.payload for item in state[b"lost-name-77"]] == [b"whose?"]

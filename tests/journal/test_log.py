@@ -277,11 +277,7 @@ def test_an_item_longer_than_a_segment(open_queues: Open, tmp_path: Path) -> Non
     assert queues.log.disk_bytes() == sum(path.stat().st_size for _, path in seg.list_segments(tmp_path))
     queues.kill()
     items = recovered_state(recover(tmp_path))[b"jobs"]
-    assert [(item.item_id, item.payload) for item in items] == [
-        (small, b"small"),
-        (long, long_body),
-        (after, b"after"),
-    ]
+    assert [(item.item_id, item.payload) for item in items] == [(small, b"small"), (long, long_body), (after, b"after")]
 
 
 # -- what lives where -------------------------------------------------------------------
@@ -401,9 +397,7 @@ def test_a_restart_deletes_what_is_dead(open_queues: Open, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("change", ["rewrite", "move"])
-def test_a_segment_outlives_the_sync_of_what_moved_its_items_on(
-    open_queues: Open, tmp_path: Path, change: str
-) -> None:
+def test_a_segment_outlives_the_sync_of_what_moved_its_items_on(open_queues: Open, tmp_path: Path, change: str) -> None:
     """A power failure that takes the unsynced frame must find the item where it was before."""
     queues = open_queues()
     item_id = queues.put(b"jobs", b"precious")
@@ -573,9 +567,7 @@ def test_nothing_of_a_failed_frame_counts(
     assert recovered_state(recover(tmp_path)) == state
 
 
-def test_a_failed_frame_at_the_end_is_cut(
-    open_queues: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_frame_at_the_end_is_cut(open_queues: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     queues = open_queues()
     queues.put(b"jobs", b"kept")
     queues.flush()
@@ -650,9 +642,7 @@ def test_a_frame_that_fails_in_a_new_segment(
     assert [(old.number, old.live) for old in again.segments] == counted_live(tmp_path)
 
 
-def test_a_failed_sync_reaches_done(
-    open_queues: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_sync_reaches_done(open_queues: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     queues = open_queues()
     queues.put(b"jobs", b"x")
     queues.flush()

@@ -234,6 +234,4 @@ class SyncingJournalMachine(JournalMachine):
 @pytest.mark.usefixtures("no_waiting_for_the_disk")
 @pytest.mark.parametrize("machine", [JournalMachine, SyncingJournalMachine])
 def test_the_journal_is_a_dictionary(machine: type[JournalMachine]) -> None:
-    run_state_machine_as_test(
-        machine, settings=settings(max_examples=60, stateful_step_count=40, deadline=None)
-    )
+    run_state_machine_as_test(machine, settings=settings(max_examples=60, stateful_step_count=40, deadline=None))

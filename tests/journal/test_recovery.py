@@ -7,6 +7,7 @@ import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,14 +15,7 @@ import pytest
 from redqueue.journal import segment as seg
 from redqueue.journal.recovery import JournalDamaged, Recovery
 from redqueue.journal.segment import HEADER_SIZE
-from tests.journal.journaled_queues import (
-    JournaledQueues,
-    State,
-    copy_journal,
-    counted_live,
-    recover,
-    recovered_state,
-)
+from tests.journal.journaled_queues import JournaledQueues, State, copy_journal, counted_live, recover, recovered_state
 
 BIG = 64 << 10
 BIG_STRIDE = 997
@@ -98,7 +92,7 @@ def test_the_mixture_is_one(written: Written) -> None:
     assert {b"", b"x", b"\r\n", b"B" * BIG} <= {item.payload for item in items}
     assert any(item.place < 0 for item in items)
     counts = [sum(map(len, state.values())) for _, state in written.states]
-    assert any(after < before for before, after in zip(counts, counts[1:], strict=False))
+    assert any(after < before for before, after in pairwise(counts))
     assert len(written.cuts()) > 4000
 
 

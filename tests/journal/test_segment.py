@@ -51,9 +51,7 @@ def test_a_short_header_is_none() -> None:
 # -- frames -------------------------------------------------------------------
 
 
-@given(
-    number=U64, gap=st.integers(0, 99), time=U64, durable=U64, count=st.integers(0, 2**32 - 1), payload=st.binary()
-)
+@given(number=U64, gap=st.integers(0, 99), time=U64, durable=U64, count=st.integers(0, 2**32 - 1), payload=st.binary())
 def test_a_frame_reads_back(number: int, gap: int, time: int, durable: int, count: int, payload: bytes) -> None:
     data = bytes(gap) + seg.encode_frame(number, gap, time, durable, count, payload) + b"behind"
     frame = decoded(data, number, gap)

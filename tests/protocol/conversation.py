@@ -47,7 +47,7 @@ class Client:
     """One session and what it has been answered."""
 
     def __init__(self, server: Server) -> None:
-        self._server = server
+        self.server = server
         self.session = Session(server.service, self)
         self.answers = b""
         self.paused = False
@@ -65,7 +65,7 @@ class Client:
     def say(self, data: bytes) -> bytes:
         """Send bytes, tick until all is quiet, and return what has been answered."""
         self.send(data)
-        self._server.run()
+        self.server.run()
         answers, self.answers = self.answers, b""
         return answers
 

@@ -24,7 +24,7 @@ TRANSCRIPTS: dict[str, list[tuple[bytes, bytes]]] = {
         (
             b"set q 0 0 1\r\na\r\nset q 0 0 1\r\nb\r\nget q\r\ndelete q\r\nget q\r\ndelete q\r\nget q\r\n",
             b"STORED\r\nSTORED\r\nVALUE q 0 1\r\na\r\nEND\r\nDELETED\r\nVALUE q 0 1\r\nb\r\nEND\r\nDELETED\r\nEND\r\n",
-        ),
+        )
     ],
     "empty payload, CRLF in it, bytes of all kinds": [
         (b"set q 0 0 0\r\n\r\nset q 0 0 4\r\n\r\n\r\n\r\nset q 0 0 3\r\n\x00\xff\n\r\n", b"STORED\r\n" * 3),
@@ -52,7 +52,10 @@ TRANSCRIPTS: dict[str, list[tuple[bytes, bytes]]] = {
     "noreply": [
         (b"set q 0 0 1 noreply\r\na\r\nget q\r\n", b"VALUE q 0 1\r\na\r\nEND\r\n"),
         (b"delete q noreply\r\nget q\r\n", b"END\r\n"),
-        (b"delete q noreply\r\ntouch q 1 noreply\r\nincr q 1 noreply\r\nflush_all noreply\r\nversion\r\n", b"VERSION 1.2.3\r\n"),
+        (
+            b"delete q noreply\r\ntouch q 1 noreply\r\nincr q 1 noreply\r\nflush_all noreply\r\nversion\r\n",
+            b"VERSION 1.2.3\r\n",
+        ),
         (b"set q x 0 1 noreply\r\na\r\nversion\r\n", b"VERSION 1.2.3\r\n"),
         (b"set q 0 0 3 noreply\r\nabcd\r\nversion\r\n", b"VERSION 1.2.3\r\n"),
         (b"set q 0 0 2000000 noreply\r\n" + b"x" * 2000000 + b"\r\nversion\r\n", b"VERSION 1.2.3\r\n"),
@@ -76,7 +79,10 @@ TRANSCRIPTS: dict[str, list[tuple[bytes, bytes]]] = {
     ],
     "append and prepend": [
         (b"append q 0 0 1\r\nb\r\nappend q 0 0 1\r\nc\r\nprepend q 3 0 1\r\na\r\n", b"STORED\r\n" * 3),
-        (b"get q\r\ndelete q\r\nget q\r\ndelete q\r\n", b"VALUE q 3 1\r\na\r\nEND\r\nDELETED\r\nVALUE q 0 1\r\nb\r\nEND\r\nDELETED\r\n"),
+        (
+            b"get q\r\ndelete q\r\nget q\r\ndelete q\r\n",
+            b"VALUE q 3 1\r\na\r\nEND\r\nDELETED\r\nVALUE q 0 1\r\nb\r\nEND\r\nDELETED\r\n",
+        ),
     ],
     "replace changes the head in place": [
         (b"replace q 0 0 1\r\nx\r\n", b"NOT_STORED\r\n"),
@@ -98,14 +104,20 @@ TRANSCRIPTS: dict[str, list[tuple[bytes, bytes]]] = {
     ],
     "touch": [
         (b"touch q 10\r\n", b"NOT_FOUND\r\n"),
-        (b"set q 0 0 1\r\na\r\ntouch q 10\r\nget q\r\ntouch q 10\r\n", b"STORED\r\nNOT_FOUND\r\nVALUE q 0 1\r\na\r\nEND\r\nTOUCHED\r\n"),
+        (
+            b"set q 0 0 1\r\na\r\ntouch q 10\r\nget q\r\ntouch q 10\r\n",
+            b"STORED\r\nNOT_FOUND\r\nVALUE q 0 1\r\na\r\nEND\r\nTOUCHED\r\n",
+        ),
         (b"touch q 0\r\ntouch q x\r\ntouch q\r\n", b"TOUCHED\r\n" + BAD_FORMAT * 2),
     ],
     "peek reserves nothing": [
         (b"get q/peek\r\n", b"END\r\n"),
         (b"set q 1 0 1\r\na\r\nset q 2 0 1\r\nb\r\n", b"STORED\r\n" * 2),
-        (b"get q/peek\r\nget q/peek=0\r\nget q/peek=1\r\nget q/peek=2\r\n",
-         b"VALUE q/peek 1 1\r\na\r\nEND\r\nVALUE q/peek=0 1 1\r\na\r\nEND\r\nVALUE q/peek=1 2 1\r\nb\r\nEND\r\nEND\r\n"),
+        (
+            b"get q/peek\r\nget q/peek=0\r\nget q/peek=1\r\nget q/peek=2\r\n",
+            b"VALUE q/peek 1 1\r\na\r\nEND\r\nVALUE q/peek=0 1 1\r\na\r\nEND\r\n"
+            b"VALUE q/peek=1 2 1\r\nb\r\nEND\r\nEND\r\n",
+        ),
         (b"delete q\r\n", b"NOT_FOUND\r\n"),
         (b"get q/peek=x\r\n", b"CLIENT_ERROR option /peek= takes a whole number from 0 to 2147483648\r\n"),
         (b"get q/peek/open\r\n", b"CLIENT_ERROR option /peek goes with no other\r\n"),
@@ -116,8 +128,10 @@ TRANSCRIPTS: dict[str, list[tuple[bytes, bytes]]] = {
         (b"get q/abort\r\nget q/open\r\n", b"END\r\nVALUE q/open 0 1\r\na\r\nEND\r\n"),
         (b"get q/close/open\r\n", b"VALUE q/close/open 0 1\r\nb\r\nEND\r\n"),
         (b"get q/close\r\ndelete q\r\n", b"END\r\nNOT_FOUND\r\n"),
-        (b"get q/close/t=10/open\r\nget q/close\r\nget q/close/open\r\n",
-         b"VALUE q/close/t=10/open 0 1\r\nc\r\nEND\r\nEND\r\nEND\r\n"),
+        (
+            b"get q/close/t=10/open\r\nget q/close\r\nget q/close/open\r\n",
+            b"VALUE q/close/t=10/open 0 1\r\nc\r\nEND\r\nEND\r\nEND\r\n",
+        ),
         (b"get q/abort/open\r\n", b"CLIENT_ERROR option /abort goes with no other\r\n"),
     ],
     "a slash that starts no option is part of the name": [
@@ -131,8 +145,11 @@ TRANSCRIPTS: dict[str, list[tuple[bytes, bytes]]] = {
         (b"get q/t=x\r\n", b"CLIENT_ERROR option /t= takes a whole number from 0 to 2147483647\r\n"),
         (b"get /open\r\n", b"CLIENT_ERROR key has no queue name\r\n"),
         (b"get a/or b\r\n", b"CLIENT_ERROR option /or is not in this version\r\n"),
-        (b"set q/delay=5 0 0 1\r\nx\r\nget q/as=me\r\n",
-         b"CLIENT_ERROR option /delay does not go with this command\r\nCLIENT_ERROR option /as= is not in this version\r\n"),
+        (
+            b"set q/delay=5 0 0 1\r\nx\r\nget q/as=me\r\n",
+            b"CLIENT_ERROR option /delay does not go with this command\r\n"
+            b"CLIENT_ERROR option /as= is not in this version\r\n",
+        ),
     ],
     "malformed lines": [
         (b"\r\n", b"ERROR\r\n"),
@@ -151,8 +168,10 @@ TRANSCRIPTS: dict[str, list[tuple[bytes, bytes]]] = {
     "bad keys": [
         (b"get " + b"k" * 250 + b"\r\n", b"END\r\n"),
         (b"get " + b"k" * 251 + b"\r\n", b"CLIENT_ERROR key too long: 251 bytes, at most 250\r\n"),
-        (b"set " + b"k" * 251 + b" 0 0 5\r\nget q\r\nversion\r\n",
-         b"CLIENT_ERROR key too long: 251 bytes, at most 250\r\nVERSION 1.2.3\r\n"),
+        (
+            b"set " + b"k" * 251 + b" 0 0 5\r\nget q\r\nversion\r\n",
+            b"CLIENT_ERROR key too long: 251 bytes, at most 250\r\nVERSION 1.2.3\r\n",
+        ),
         (b"set a\x01b 0 0 1\r\nx\r\nversion\r\n", b"CLIENT_ERROR key has a control character\r\nVERSION 1.2.3\r\n"),
         (b"get a\tb\r\n", b"CLIENT_ERROR key has a control character\r\n"),
         (b"set \xc3\xa4 0 0 1\r\nx\r\nget \xc3\xa4\r\n", b"STORED\r\nVALUE \xc3\xa4 0 1\r\nx\r\nEND\r\n"),
@@ -169,11 +188,16 @@ TRANSCRIPTS: dict[str, list[tuple[bytes, bytes]]] = {
     ],
     "negative and past exptimes": [
         (b"set q 0 -1 1\r\nx\r\nset q 0 1000000000 1\r\nx\r\nget q\r\n", b"STORED\r\nSTORED\r\nEND\r\n"),
-        (b"set q 0 0 1\r\na\r\nreplace q 0 -1 1\r\nx\r\nget q\r\nprepend q 0 -1 1\r\nx\r\nget q\r\n",
-         b"STORED\r\nSTORED\r\nEND\r\nSTORED\r\nEND\r\n"),
+        (
+            b"set q 0 0 1\r\na\r\nreplace q 0 -1 1\r\nx\r\nget q\r\nprepend q 0 -1 1\r\nx\r\nget q\r\n",
+            b"STORED\r\nSTORED\r\nEND\r\nSTORED\r\nEND\r\n",
+        ),
     ],
     "flush": [
-        (b"set a 0 0 1\r\nx\r\nset b 0 0 1\r\ny\r\nflush a\r\nget a b\r\n", b"STORED\r\nSTORED\r\nOK\r\nVALUE b 0 1\r\ny\r\nEND\r\n"),
+        (
+            b"set a 0 0 1\r\nx\r\nset b 0 0 1\r\ny\r\nflush a\r\nget a b\r\n",
+            b"STORED\r\nSTORED\r\nOK\r\nVALUE b 0 1\r\ny\r\nEND\r\n",
+        ),
         (b"flush_all\r\ndelete b\r\nget b\r\n", b"OK\r\nNOT_FOUND\r\nEND\r\n"),
         (b"flush_all 0\r\nflush none\r\nflush_all -1\r\n", b"OK\r\n" * 3),
     ],
@@ -464,7 +488,10 @@ class TestFailingJournal:
         assert client.say(b"flush q\r\nflush_all\r\n") == denied * 2
         assert client.say(b"set q 0 0 1 noreply\r\nx\r\n") == b""
         server.fails = False
-        assert client.say(b"delete q\r\nget q\r\ndelete q\r\nget q\r\n") == b"DELETED\r\nVALUE q 0 1\r\n2\r\nEND\r\nDELETED\r\nEND\r\n"
+        assert (
+            client.say(b"delete q\r\nget q\r\ndelete q\r\nget q\r\n")
+            == b"DELETED\r\nVALUE q 0 1\r\n2\r\nEND\r\nDELETED\r\nEND\r\n"
+        )
 
     def test_a_failed_server_denies_at_once(self) -> None:
         server = Server()
