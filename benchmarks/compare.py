@@ -27,7 +27,7 @@ FAILED, INTERRUPTED = 1, 130
 
 NOTES = """\
 Medians of the rounds. A ratio is RedQueue's to that server, above 1 where RedQueue is ahead: the median of the
-ratios within each round. The load is made in Python and often slower than the server: where a server is not busy
+ratios within each round. The load is made in Python and may be slower than the server: where a server is not busy
 for nearly 100 %, its requests/s are the load's (or the disk's), and its CPU us/request is the figure to compare.
 p50 and p99 include the load's own time."""
 

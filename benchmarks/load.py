@@ -13,6 +13,7 @@ from array import array
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -82,6 +83,8 @@ def run(load: Load, server: str, address: tuple[str, int], cpus: list[int], befo
     :param before: called when all connections are open and answered, right before the first request
     :raises LoadError: a process ended or did not answer; connections that fail are errors of the outcome
     """
+    # Starting a first process starts this one as well, and unblocks SIGINT and SIGTERM while at it.
+    resource_tracker.ensure_running()
     context = multiprocessing.get_context("spawn")
     places: list[int | None] = list(cpus) or [None]
     places = places[: load.connections]

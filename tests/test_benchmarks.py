@@ -85,7 +85,7 @@ def test_a_table_of_redqueue_with_no_peer_installed(tmp_path: Path) -> None:
 
 def test_figures_of_every_round_in_json(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
-    arguments = ("--items=3000", "--rounds=2", "--peers=none", "--only=memory", "--only=recovery", f"--json={file}")
+    arguments = ("--items=20000", "--rounds=2", "--peers=none", "--only=memory", "--only=recovery", f"--json={file}")
     compare(tmp_path, *arguments)
     workloads = json.loads(file.read_text())["workloads"]
     assert list(workloads) == ["memory", "recovery"]
@@ -94,13 +94,13 @@ def test_figures_of_every_round_in_json(tmp_path: Path) -> None:
         assert [figures["errors"] for figures in ours["rounds"]] == [[], []]
     assert workloads["memory"]["servers"]["RedQueue"]["median"]["item"] > len(BODY)
     # A record for each item and one for the queue's name.
-    assert workloads["recovery"]["servers"]["RedQueue"]["median"]["records"] == 3001
+    assert workloads["recovery"]["servers"]["RedQueue"]["median"]["records"] == 20001
 
 
 @pytest.mark.extra
 def test_every_workload_with_every_peer(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
-    output = compare(tmp_path, "--seconds=0.2", "--rounds=1", "--items=2000", f"--json={file}")
+    output = compare(tmp_path, "--seconds=0.2", "--rounds=1", "--items=20000", f"--json={file}")
     assert "not installed" not in output
     workloads = json.loads(file.read_text())["workloads"]
     for workload in WORKLOADS:
@@ -130,7 +130,12 @@ def children(pid: int) -> dict[int, str]:
 def test_a_signal_ends_everything_it_started(tmp_path: Path, number: signal.Signals) -> None:
     arguments = ("--seconds=60", "--only=cycle-10", "--peers=none")
     process = subprocess.Popen(
-        command(tmp_path, *arguments), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command(tmp_path, *arguments),
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     started: dict[int, str] = {}
 
@@ -145,7 +150,10 @@ def test_a_signal_ends_everything_it_started(tmp_path: Path, number: signal.Sign
     try:
         wait_until(running, what="server and load")
         assert list(tmp_path.iterdir())
-        process.send_signal(number)
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)  # as a terminal does, to the whole group
+        else:
+            process.send_signal(number)
         _, log = process.communicate(timeout=40)
         assert process.returncode == 130
         assert "interrupted" in log

@@ -266,7 +266,7 @@ class Session:
             self.out.append(replies.LINE_TOO_LONG)
             self.counters.malformed_requests += 1
             self.close_after_reply(f"a line of over {MAX_LINE} bytes")
-        elif data[0] == 0x16 and not self.out:
+        elif data[0] == 0x16:
             self.close_after_reply("it speaks TLS, and this port does not")
         else:
             self._unfinished = PartialLine(data)
