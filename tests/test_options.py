@@ -27,6 +27,7 @@ DEFAULTS = {
     "reliable": "yes",
     "sync_interval": 1.0,
     "segment_size": 64 << 20,
+    "memory": 256 << 20,
     "max_item_size": 1 << 20,
     "max_connections": 0,
     "reserve_timeout": 300.0,
