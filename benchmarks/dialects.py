@@ -202,10 +202,7 @@ DIALECTS = {
         _beanstalk_puts,
     ),
     "redis": Dialect(
-        _redis_command(b"PING"),
-        (_redis_command(b"LLEN", b"q"), re.compile(rb":(\d+)\r\n")),
-        _redis_cycle,
-        _redis_puts,
+        _redis_command(b"PING"), (_redis_command(b"LLEN", b"q"), re.compile(rb":(\d+)\r\n")), _redis_cycle, _redis_puts
     ),
 }
 """By the name of the server."""

@@ -1,3 +1,3 @@
 """RedQueue: a durable queue server that speaks the memcached text protocol."""
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"

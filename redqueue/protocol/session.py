@@ -223,7 +223,7 @@ class Session:
             else:
                 self._run(data)
         if self.eof and not self.stalled:
-            self.closing = True
+            self._end()
 
     def finish(self) -> None:
         """The client sends no more. What it has asked is still answered; a waiting get leaves the line."""
@@ -234,7 +234,12 @@ class Session:
             waiter.cancel()
             waiter.deliver(None)
         elif not self.stalled:
-            self.closing = True
+            self._end()
+
+    def _end(self) -> None:
+        """All that the client has asked is done: what it still holds goes to the next, before the replies leave."""
+        self.closing = True
+        self.consumer.close()
 
     def close(self) -> None:
         """The connection is gone: everything reserved goes back."""

@@ -90,9 +90,13 @@ class Server:
             self._watch_memory()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio_loop.add_signal_handler(number, self.stop, number)
-        await self._listeners.listen_tcp(self._options.host, self._options.port)
-        if self._options.unix_socket:
-            await self._listeners.listen_unix(Path(self._options.unix_socket))
+        try:
+            await self._listeners.listen_tcp(self._options.host, self._options.port)
+            if self._options.unix_socket:
+                await self._listeners.listen_unix(Path(self._options.unix_socket))
+        except OSError:
+            self._close_journal()
+            raise
         settle_garbage_collector()
         log.info("RedQueue %s ready on %s", __version__, self._listeners.addresses[0])
         for address in self._listeners.addresses[1:]:
@@ -219,6 +223,11 @@ class Server:
         self._loop.add_callback(self._commit.when_idle, self._finish)
 
     def _finish(self) -> None:
+        self._close_journal()
+        log.info("ended; %d items are kept", 0 if self._journal is None else self._broker.sum_items())
+        self._ended.set()
+
+    def _close_journal(self) -> None:
         if self._journal is not None:
             if self._broker.failure:
                 self._journal.abandon()
@@ -226,8 +235,6 @@ class Server:
                 self._journal.close()
         if self._lock is not None:
             self._lock.release()
-        log.info("ended; %d items are kept", 0 if self._journal is None else self._broker.sum_items())
-        self._ended.set()
 
     # -- for the sessions (redqueue.protocol.host.Host) --------------------------------
 
