@@ -23,7 +23,7 @@ def open_queues(tmp_path: Path) -> Iterator[Callable[..., JournaledQueues]]:
 
     yield open_one
     for queues in opened:
-        if queues.log._worker._thread.is_alive():
+        if queues.is_open():
             queues.kill()
 
 

@@ -217,6 +217,10 @@ class JournaledQueues:
         """The end of a server by kill -9: what was written is there, and the rest of the allocated space."""
         self.log.abandon()
 
+    def is_open(self) -> bool:
+        """Whether it has neither been closed nor killed."""
+        return self.log._worker._thread.is_alive()
+
     # -- what is there ---------------------------------------------------------------
 
     def state(self) -> State:

@@ -58,5 +58,12 @@ def test_the_lock_goes_with_its_process(tmp_path: Path) -> None:
         holder.kill()
         holder.wait()
     lock = Lock(tmp_path)
-    assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n", "a shorter pid leaves nothing of a longer one"
+    assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
+    lock.release()
+
+
+def test_nothing_is_left_of_the_pid_before(tmp_path: Path) -> None:
+    (tmp_path / "lock").write_text("a long pid: 12345678901234567890\n")
+    lock = Lock(tmp_path)
+    assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
     lock.release()

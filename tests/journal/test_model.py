@@ -67,7 +67,8 @@ class JournalMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """The end of the run."""
         if self.queues is not None:
-            self.queues.kill()
+            if self.queues.is_open():
+                self.queues.kill()
             shutil.rmtree(self.directory)
 
     # -- changes ----------------------------------------------------------------

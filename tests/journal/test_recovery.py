@@ -58,7 +58,7 @@ def write_mixture(queues: JournaledQueues) -> list[tuple[int, State]]:
                 expires=chance.choice([0, 0, 2**62]),
                 place=chance.choice([None, None, None, -step - 1]),
             )
-        if step == 20:
+        if step == 42:
             queues.put(b"jobs", b"B" * BIG)
         alive = sorted(queues.live)
         if alive and step % 3 == 0:
@@ -120,11 +120,11 @@ def assert_recovers(
 
 
 @pytest.mark.usefixtures("no_waiting_for_the_disk")
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("part", range(2))
 def test_cut_at_every_byte(written: Written, tmp_path: Path, caplog: pytest.LogCaptureFixture, part: int) -> None:
     caplog.set_level(logging.WARNING)
     ends = {end + beside for end, _ in written.states for beside in (-1, 0, 1)}
-    for i, cut in enumerate(written.cuts()[part::4]):
+    for i, cut in enumerate(written.cuts()[part::2]):
         path = tmp_path / written.path.name
         path.write_bytes(written.content[:cut])
         assert_recovers(tmp_path, cut, written, caplog, cut)
@@ -144,13 +144,10 @@ def test_cut_at_every_byte(written: Written, tmp_path: Path, caplog: pytest.LogC
 
 
 @pytest.mark.usefixtures("no_waiting_for_the_disk")
-@pytest.mark.parametrize("part", range(2))
-def test_cut_at_every_byte_of_allocated_space(
-    written: Written, tmp_path: Path, caplog: pytest.LogCaptureFixture, part: int
-) -> None:
-    """As a kill leaves it: zeros stand behind the cut."""
+def test_cuts_of_allocated_space(written: Written, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As a power failure leaves it: zeros stand behind the cut."""
     caplog.set_level(logging.WARNING)
-    for cut in written.cuts()[part::2]:
+    for cut in written.cuts()[::3]:
         path = tmp_path / written.path.name
         size = cut + 3000
         path.write_bytes(written.content[:cut] + bytes(3000))
