@@ -67,8 +67,8 @@ HEADER, FRAME, COVERED = Layout("Segment header"), Layout("Frame"), Layout("Cove
 PUT, ACK, NAME, DROP, WIPE, REWRITE = map(Layout, ("PUT", "ACK", "NAME", "DROP", "WIPE", "REWRITE"))
 
 
-def header(number: int, first_id: int) -> bytes:
-    whole = HEADER.pack(segment=number, time=NOW, first_id=first_id, crc=0)
+def header(number: int, first_id: int, previous_end: int) -> bytes:
+    whole = HEADER.pack(segment=number, time=NOW, first_id=first_id, previous_end=previous_end, crc=0)
     return whole[:-4] + zlib.crc32(whole[:-4]).to_bytes(4, "big")
 
 
@@ -98,7 +98,8 @@ def name(queue: int, text: bytes) -> bytes:
 
 
 def write_segment(directory: Path, number: int, first_id: int, *frames: tuple[bytes, ...], rest: bytes = b"") -> Path:
-    data = header(number, first_id)
+    before = directory / f"segment-{number - 1:010d}.rqj"
+    data = header(number, first_id, before.stat().st_size if before.exists() else 0)
     for records in frames:
         data += frame(number, len(data), *records)
     path = directory / f"segment-{number:010d}.rqj"
@@ -173,7 +174,7 @@ def test_a_journal_of_the_server_is_read_by_hand(tmp_path: Path) -> None:
 def read_by_hand(data: bytes, number: int) -> list[tuple[str, dict[str, int], bytes]]:
     """Kind, fields and what follows them, of every record of a segment."""
     assert HEADER.unpack(data)["segment"] == number
-    assert zlib.crc32(data[:36]) == HEADER.unpack(data)["crc"]
+    assert zlib.crc32(data[:44]) == HEADER.unpack(data)["crc"]
     kinds = {layout.fields[0][2]: layout for layout in (PUT, ACK, NAME, DROP, WIPE)}
     names = {
         layout.fields[0][2]: text
@@ -235,7 +236,7 @@ def test_damage_before_the_last_segment_stops_the_start(tmp_path: Path) -> None:
     write_segment(tmp_path, 2, 2)
     data = path.read_bytes()
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    with pytest.raises(JournalDamaged, match=r"segment-0000000001\.rqj is damaged at offset 40"):
+    with pytest.raises(JournalDamaged, match=r"segment-0000000001\.rqj is damaged at offset 48"):
         Recovery(tmp_path).run()
     assert len(Recovery(tmp_path, salvage=True).run().segments) == 2
 
@@ -248,6 +249,6 @@ def test_a_missing_segment_stops_the_start(tmp_path: Path) -> None:
 
 
 def test_the_sizes_in_the_tables_are_those_of_the_code() -> None:
-    assert HEADER.size == seg.HEADER_SIZE == 40
+    assert HEADER.size == seg.HEADER_SIZE == 48
     assert FRAME.size == seg.FRAME_SIZE
     assert f"Version {seg.VERSION}." in TEXT

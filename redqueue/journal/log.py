@@ -75,7 +75,10 @@ class Log:
         self._rewritten = recovered.rewritten
         self._segments = list(recovered.segments)
         self._last_id = recovered.last_id.to_bytes(8, "big")
-        self._current = Segment(directory, recovered.next_segment, segment_size, wall_ns(), recovered.last_id + 1)
+        previous_end = self._segments[-1].size if self._segments else 0
+        self._current = Segment(
+            directory, recovered.next_segment, segment_size, wall_ns(), recovered.last_id + 1, previous_end
+        )
         self._add_current()
         self._durable = position(self._current.number, self._current.end)
         self._remove_dead()
@@ -228,7 +231,9 @@ class Log:
         full = self._current
         full.finish()
         first_id = int.from_bytes(self._last_id, "big") + 1
-        self._current = Segment(self.directory, full.number + 1, self._segment_size, self._wall_ns(), first_id)
+        self._current = Segment(
+            self.directory, full.number + 1, self._segment_size, self._wall_ns(), first_id, full.end
+        )
         full.close()
         self._segments[-1].size = full.end
         self._unnamed.update(self._names)  # in place: open_queue may be adding to it meanwhile

@@ -111,7 +111,8 @@ class Recovery:
                     f"segments {found[i - 1][0] + 1} to {number - 1} of the journal {self._directory} are missing",
                     "put the files back from a backup",
                 )
-            old = self._replay(number, path, is_last=i == len(found) - 1)
+            before = segments[-1] if segments and segments[-1].number == number - 1 else None
+            old = self._replay(number, path, before, is_last=i == len(found) - 1)
             if old is not None:
                 segments.append(old)
         return self._result(segments, segments[-1].number + 1 if segments else 1)
@@ -126,7 +127,7 @@ class Recovery:
 
     # -- one segment --------------------------------------------------------
 
-    def _replay(self, number: int, path: Path, is_last: bool) -> OldSegment | None:
+    def _replay(self, number: int, path: Path, before: OldSegment | None, is_last: bool) -> OldSegment | None:
         size = path.stat().st_size
         if size == 0:
             self._unused(number, path, is_last)
@@ -143,6 +144,11 @@ class Recovery:
                 else:
                     first_id, end = header.first_id, seg.HEADER_SIZE
                     self._last_id = max(self._last_id, first_id - 1)
+                    if before is not None and before.size != header.previous_end:
+                        self._damage(
+                            f"{before.path} is {before.size} bytes long and was {header.previous_end}",
+                            f"put {before.path.name} back from a backup",
+                        )
                 end = self._replay_frames(content, view, number, path, end, is_last)
             is_torn = not _is_zero(content, end)
         if is_torn:

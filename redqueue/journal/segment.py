@@ -5,9 +5,10 @@ changes no metadata and a full disk shows when a segment begins, not in the
 middle of a frame. It starts with a header::
 
     magic "RedQueue", version u16, header size u16, segment number u64,
-    time u64 (nanoseconds), first id u64, CRC-32 u32 of all before
+    time u64 (nanoseconds), first id u64, previous end u64, CRC-32 u32 of all before
 
-``first id`` is one more than the highest id of any PUT in earlier segments.
+``first id`` is one more than the highest id of any PUT in earlier segments,
+``previous end`` the length of the segment before, 0 for the first of all.
 Frames follow one another up to the first whose magic is wrong. A frame is what
 one tick of the server wrote, and counts as a whole or not at all::
 
@@ -38,7 +39,7 @@ from zlib import crc32
 
 MAGIC = b"RedQueue"
 VERSION = 1
-_HEADER = Struct(">8sHHQQQ")
+_HEADER = Struct(">8sHHQQQQ")
 _CRC = Struct(">I")
 HEADER_SIZE = _HEADER.size + _CRC.size
 
@@ -58,6 +59,7 @@ class Header(NamedTuple):
     number: int
     time: int
     first_id: int
+    previous_end: int
 
 
 class Frame(NamedTuple):
@@ -91,9 +93,9 @@ def position(number: int, offset: int) -> int:
     return number << 32 | offset
 
 
-def encode_header(number: int, time: int, first_id: int) -> bytes:
+def encode_header(number: int, time: int, first_id: int, previous_end: int) -> bytes:
     """The bytes of a segment header."""
-    head = _HEADER.pack(MAGIC, VERSION, HEADER_SIZE, number, time, first_id)
+    head = _HEADER.pack(MAGIC, VERSION, HEADER_SIZE, number, time, first_id, previous_end)
     return head + _CRC.pack(crc32(head))
 
 
@@ -101,12 +103,12 @@ def decode_header(data: bytes) -> Header | None:
     """The header at the start of ``data``; None where it is damaged or of no version known here."""
     if len(data) < HEADER_SIZE:
         return None
-    magic, version, size, number, time, first_id = _HEADER.unpack_from(data)
+    magic, version, size, number, time, first_id, previous_end = _HEADER.unpack_from(data)
     if magic != MAGIC or version != VERSION or size != HEADER_SIZE:
         return None
     if _CRC.unpack_from(data, _HEADER.size)[0] != crc32(data[: _HEADER.size]):
         return None
-    return Header(number, time, first_id)
+    return Header(number, time, first_id, previous_end)
 
 
 def encode_frame(number: int, offset: int, time: int, durable: int, count: int, payload: bytes) -> bytes:
@@ -168,7 +170,7 @@ class Segment:
     :ivar end: offset at which the next frame goes
     """
 
-    def __init__(self, directory: Path, number: int, size: int, time: int, first_id: int) -> None:
+    def __init__(self, directory: Path, number: int, size: int, time: int, first_id: int, previous_end: int) -> None:
         """Make the file, allocate its space, write its header, and sync file and directory.
 
         :param size: bytes to allocate
@@ -180,7 +182,7 @@ class Segment:
         self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
         try:
             _allocate(self.fd, size)
-            _write_all(self.fd, encode_header(number, time, first_id), 0)
+            _write_all(self.fd, encode_header(number, time, first_id, previous_end), 0)
             os.fsync(self.fd)
             sync_directory(directory)
         except OSError:

@@ -305,9 +305,25 @@ def test_what_was_synced_before_a_hole_of_several_frames_is_not_forgotten(open_q
 # -- frames that make no sense ----------------------------------------------------------
 
 
+def test_an_earlier_segment_that_ends_too_soon_stops_the_start(tmp_path: Path) -> None:
+    """Cut at the end of a frame it looks whole; the next segment knows better."""
+    first = seg.encode_header(1, 1, 1, 0)
+    frames = [first]
+    for payload in (GOOD, rec.put(1, 2, 5, 0, b"more")):
+        frames.append(frames[-1] + seg.encode_frame(1, len(frames[-1]), 1, 0, 1, payload))
+    path = seg.path_of(tmp_path, 1)
+    path.write_bytes(frames[2])
+    seg.path_of(tmp_path, 2).write_bytes(seg.encode_header(2, 1, 3, len(frames[2])))
+    assert len(recover(tmp_path).queues[b"jobs"]) == 2
+    path.write_bytes(frames[1])
+    with pytest.raises(JournalDamaged, match=f"{path} is {len(frames[1])} bytes long and was {len(frames[2])}"):
+        recover(tmp_path)
+
+
 def write_segment(directory: Path, number: int, payloads: list[bytes]) -> list[int]:
     """A segment of frames with good checksums; returns their offsets."""
-    content, offsets = seg.encode_header(number, 1, 1), []
+    before = seg.path_of(directory, number - 1)
+    content, offsets = seg.encode_header(number, 1, 1, before.stat().st_size if before.exists() else 0), []
     for payload in payloads:
         offsets.append(len(content))
         content += seg.encode_frame(number, len(content), 1, 0, 1, payload)
@@ -336,10 +352,8 @@ SENSELESS = [
 @pytest.mark.parametrize("payload", SENSELESS)
 def test_a_good_checksum_on_nonsense_stops_the_start(tmp_path: Path, payload: bytes, number: int) -> None:
     """A later version wrote it, or a defect did: cutting it off would lose it for good."""
-    for other in (1, 2):
-        write_segment(tmp_path, other, [GOOD])
-    offsets = write_segment(tmp_path, number, [GOOD, payload])
-    assert_stops(seg.path_of(tmp_path, number), offsets[1])
+    offsets = {each: write_segment(tmp_path, each, [GOOD, payload][: 1 + (each == number)]) for each in (1, 2)}
+    assert_stops(seg.path_of(tmp_path, number), offsets[number][1])
 
 
 @pytest.mark.parametrize("payload", SENSELESS)

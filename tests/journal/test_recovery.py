@@ -160,7 +160,9 @@ def test_cuts_of_allocated_space(written: Written, tmp_path: Path, caplog: pytes
 # -- the file that was being made -------------------------------------------------
 
 
-@pytest.mark.parametrize("content", [b"", bytes(4096), bytes(HEADER_SIZE), seg.encode_header(2, 1, 2)[:-1] + bytes(99)])
+@pytest.mark.parametrize(
+    "content", [b"", bytes(4096), bytes(HEADER_SIZE), seg.encode_header(2, 1, 2, 0)[:-1] + bytes(99)]
+)
 def test_a_segment_that_was_never_begun_is_removed(
     open_queues: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes
 ) -> None:
