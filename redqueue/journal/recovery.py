@@ -65,6 +65,7 @@ class Recovered:
     :ivar queues: the PUT records of each queue, in the order of their places
     :ivar rewritten: the segment of each item whose last PUT is not in the
         segment where its id was first used
+    :ivar damaged: whether damage was skipped (``salvage``)
     """
 
     queues: dict[bytes, list[bytes]] = field(default_factory=dict)
@@ -74,6 +75,7 @@ class Recovered:
     last_queue: int = 0
     next_segment: int = 1
     records: int = 0
+    damaged: bool = False
 
 
 class Recovery:
@@ -96,6 +98,7 @@ class Recovery:
         self._records = 0
         self._read = 0
         self._total = 0
+        self._damaged = False
 
     def run(self) -> Recovered:
         """Read every segment, cut a torn tail, and return what is there.
@@ -123,6 +126,7 @@ class Recovery:
                 f"{what}. Items would be lost in silence, so the server does not start. Either {remedy}, or start "
                 f"once with --salvage, which skips the damage and logs what it cost. Copy the directory first."
             )
+        self._damaged = True
         log.error("salvage: %s", what)
 
     # -- one segment --------------------------------------------------------
@@ -314,6 +318,7 @@ class Recovery:
                 records.sort(key=rec.place)
         if self._names:
             result.last_queue = int.from_bytes(max(self._names), "big")
+        result.damaged = self._damaged
         return result
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote_from_bytes
+
 from redqueue.engine.queue import Queue
 from redqueue.journal.record import PUT_SIZE
 from redqueue.protocol import replies
@@ -9,6 +11,8 @@ from redqueue.protocol.host import Figures
 from redqueue.protocol.key import parse_name
 from redqueue.protocol.request import BadRequest, Request, Run
 from redqueue.protocol.session import Session
+
+_PRINTABLE = bytes(range(0x21, 0x7F)).replace(b"%", b"")
 
 
 def parse_stats(words: list[bytes], run: Run) -> Request:
@@ -66,7 +70,14 @@ def _global(session: Session) -> bytes:
 
 
 def _queues(session: Session) -> bytes:
-    return b"".join(_lines_of_queue(b"queue_" + queue.name + b"_", queue) for queue in list(session.queues.values()))
+    return b"".join(
+        _lines_of_queue(b"queue_" + _shown(queue.name) + b"_", queue) for queue in list(session.queues.values())
+    )
+
+
+def _shown(name: bytes) -> bytes:
+    """A queue's name in ASCII, as in a URL: clients decode the names of figures as that."""
+    return name if name.isascii() else quote_from_bytes(name, _PRINTABLE).encode()
 
 
 def _lines_of_queue(prefix: bytes, queue: Queue) -> bytes:

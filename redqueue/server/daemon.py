@@ -24,6 +24,7 @@ from redqueue.engine.broker import Broker
 from redqueue.engine.clock import Clock
 from redqueue.engine.journal import NullJournal
 from redqueue.engine.settings import QueueSettings
+from redqueue.journal import record as rec
 from redqueue.journal.lock import JournalInUse, Lock
 from redqueue.journal.log import Log
 from redqueue.journal.recovery import JournalDamaged, Recovery
@@ -41,6 +42,8 @@ log = logging.getLogger("redqueue")
 LAST_REPLIES_SECONDS = 5.0
 """How long clients may take, at the end, to read what they have been answered."""
 PROGRESS_SECONDS = 1.0
+SALVAGE_FRAME = 8 << 20
+"""Bytes of salvaged items written at a time."""
 MEMORY_SECONDS = 5.0
 """How often it is looked at how much memory the items take."""
 
@@ -63,6 +66,7 @@ class Server:
         self._journal: Log | None = None
         self._ending = False
         self._memory_exceeded = False
+        self._salvaged = False
         self._ended = asyncio.Event()
         self._timer: object = None
 
@@ -80,6 +84,7 @@ class Server:
         self._raise_file_limit()
         self._open_broker()
         self._service = Service(self._broker, Requests(COMMANDS, self._options.max_item_size), self)
+        await self._leave_damage_behind()
         self._commit = GroupCommit(asyncio_loop.call_soon, self._service, self._journal)
         self._broker.deadlines.on_earlier = self._arm
         if math.isfinite(self._broker.deadlines.armed):
@@ -134,6 +139,7 @@ class Server:
         self._broker.last_id = recovered.last_id
         for name, records in recovered.queues.items():
             self._broker.restore(name, records)
+        self._salvaged = recovered.damaged
         log.info(
             "journal %s: %d items in %d queues from %d records in %d segments, in %.2f s",
             directory,
@@ -143,6 +149,31 @@ class Server:
             len(recovered.segments),
             time.monotonic() - started,
         )
+
+    async def _leave_damage_behind(self) -> None:
+        """Write all that was salvaged from a damaged journal into new segments; the old ones are then dead."""
+        journal = self._journal
+        if not self._salvaged or journal is None:
+            return
+        size = 0
+        for queue in self._broker.queues.values():
+            for record in queue.ready:
+                rewritten = rec.replaced(
+                    record, queue.number, rec.payload(record), rec.flags(record), rec.expires(record)
+                )
+                journal.append(rewritten)
+                size += len(rewritten)
+                if size > SALVAGE_FRAME:
+                    await self._write(journal)
+                    size = 0
+        if journal.pending:
+            await self._write(journal)
+        log.warning("salvage: what could be read is in new segments; the next start needs no --salvage")
+
+    async def _write(self, journal: Log) -> None:
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        journal.start(lambda error: written.set_exception(error) if error else written.set_result(None))
+        await written
 
     @staticmethod
     def _raise_file_limit() -> None:
