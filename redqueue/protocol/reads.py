@@ -12,7 +12,7 @@ from redqueue.protocol.replies import END
 from redqueue.protocol.request import BadRequest, Request, Run, signed
 from redqueue.protocol.session import COMMIT, WAITING, Session
 
-_COUNTED = 4096
+_COUNTED = 256
 """A value at least this long counts towards the session's limit of unsent output."""
 
 _KEPT_HEADS = 64
