@@ -123,7 +123,7 @@ class Log:
             return False
         puts, acks, others = self._puts, self._acks, self._others
         named = self._to_name(puts, others) if self._unnamed else ()
-        payload = self._payload(named, puts, others, acks)
+        payload = self._payload(named, puts, others, acks) if named or others or acks else b"".join(puts)
         if not self._current.has_room(len(payload)):
             return False
         try:

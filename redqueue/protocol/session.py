@@ -108,9 +108,12 @@ class Session:
 
     def receive(self, data: bytes) -> None:
         """Carry out the requests in ``data``, as far as may be now."""
-        if not self.announced:
-            self.announce()
         service = self._service
+        if not self.announced and self._owner is not None:  # as announce() does
+            self.announced = True
+            if not service.served:
+                service.begin()
+            service.served.append(self._owner)
         service.bytes_read = total = service.bytes_read + len(data)
         if total > service.read_limit and self._owner is not None:
             self._owner.pause_input_until_commit()

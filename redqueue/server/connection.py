@@ -149,7 +149,11 @@ class Connection(asyncio.Protocol):
         held, self._held = self._held, None
         if self.session.stalled or self.session.closing:
             self.session.announce()
-        return self._send(b"".join(held)) if held else 0
+        if not held:
+            return 0
+        data = b"".join(held)
+        self._write_buffered(data)
+        return len(data)
 
     def send_output(self) -> int:
         session = self.session
@@ -159,21 +163,18 @@ class Connection(asyncio.Protocol):
         if out:
             session.out = []
             session.out_bytes = 0
-            sent = self._send(out[0] if len(out) == 1 else b"".join(out))
+            data = out[0] if len(out) == 1 else b"".join(out)
+            sent = len(data)
+            # Most replies fit into the socket's buffer, and the transport's own write takes twice as long.
+            try:
+                rest = data[write(self._fd, data) :]
+            except OSError:
+                rest = data  # full, or broken, which the transport finds out and reports
+            if rest:
+                self._write_buffered(rest)
         if session.stalled or session.closing:
             self._go_on()
         return sent
-
-    def _send(self, data: bytes) -> int:
-        """Send ``data``, now as far as the socket takes it; returns its length."""
-        # Most replies fit into the socket's buffer, and the transport's own write takes twice as long.
-        try:
-            sent = write(self._fd, data)
-        except OSError:
-            sent = 0  # full, or broken, which the transport finds out and reports
-        if sent < len(data):
-            self._write_buffered(data[sent:])
-        return len(data)
 
     def resume_input(self) -> None:
         if self._read_paused and self._transport is not None and self.session.backlog_size <= MAX_BACKLOG:
