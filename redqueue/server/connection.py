@@ -149,11 +149,7 @@ class Connection(asyncio.Protocol):
         held, self._held = self._held, None
         if self.session.stalled or self.session.closing:
             self.session.announce()
-        if not held:
-            return 0
-        data = b"".join(held)
-        self._write_buffered(data)
-        return len(data)
+        return self._send(held) if held else 0
 
     def send_output(self) -> int:
         session = self.session
@@ -163,18 +159,22 @@ class Connection(asyncio.Protocol):
         if out:
             session.out = []
             session.out_bytes = 0
-            data = out[0] if len(out) == 1 else b"".join(out)
-            sent = len(data)
-            # Most replies fit into the socket's buffer, and the transport's own write takes twice as long.
-            try:
-                rest = data[write(self._fd, data) :]
-            except OSError:
-                rest = data  # full, or broken, which the transport finds out and reports
-            if rest:
-                self._write_buffered(rest)
+            sent = self._send(out)
         if session.stalled or session.closing:
             self._go_on()
         return sent
+
+    def _send(self, replies: list[bytes]) -> int:
+        """Send replies, now as far as the socket takes them; returns their bytes."""
+        data = replies[0] if len(replies) == 1 else b"".join(replies)
+        # Most replies fit into the socket's buffer, and the transport's own write takes twice as long.
+        try:
+            rest = data[write(self._fd, data) :]
+        except OSError:
+            rest = data  # full, or broken, which the transport finds out and reports
+        if rest:
+            self._write_buffered(rest)
+        return len(data)
 
     def resume_input(self) -> None:
         if self._read_paused and self._transport is not None and self.session.backlog_size <= MAX_BACKLOG:
