@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
 from typing import Any
 
 from redqueue.engine.clock import Clock
@@ -58,14 +57,12 @@ class Broker(Ledger):
         del self.queues[queue.name]
         self.journal.close_queue(queue.number)
 
-    def restore(self, name: bytes, records: Iterable[bytes]) -> None:
+    def restore(self, name: bytes, records: list[bytes]) -> None:
         """Put items back that the journal has kept, in the order of their places.
 
         Expired items are dropped. Call before anything else uses the broker.
         """
-        queue = self.open(name)
-        for record in records:
-            queue.restore_item(record)
+        self.open(name).restore_items(records)
 
     # -- the batch ----------------------------------------------------------
 

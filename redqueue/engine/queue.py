@@ -223,8 +223,17 @@ class Queue:
         self.bytes += rec.payload_size(new) - rec.payload_size(old)
         self.mortal += (new[1] & HAS_EXPIRY) - (old[1] & HAS_EXPIRY)
 
-    def restore_item(self, record: bytes) -> None:
-        """Take an item from the journal's replay, at its place; drop it if it has expired."""
+    def restore_items(self, records: list[bytes]) -> None:
+        """Take items from the journal's replay, in the order of their places; drop those that have expired."""
+        if any(record[1] for record in records):
+            for record in records:
+                self._restore_item(record)
+        else:
+            self.arrived.extend(records)
+            self.items += len(records)
+            self.bytes += sum(map(len, records)) - PUT_SIZE * len(records)
+
+    def _restore_item(self, record: bytes) -> None:
         self.items += 1
         self.bytes += rec.payload_size(record)
         self.mortal += record[1] & HAS_EXPIRY

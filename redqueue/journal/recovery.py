@@ -13,11 +13,12 @@ from __future__ import annotations
 import logging
 import mmap
 import os
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
+from struct import Struct
 
 from redqueue.journal import record as rec
 from redqueue.journal import segment as seg
@@ -37,6 +38,7 @@ from redqueue.journal.record import (
 log = logging.getLogger(__name__)
 
 _ITEMS = (PUT, REWRITE)
+_SIZE = Struct(">I")
 _ID_OF = itemgetter(ID_FIELD)
 
 
@@ -241,13 +243,16 @@ class Recovery:
 
     def _apply(self, payload: bytes, number: int) -> None:
         items = self._items
+        size_at = _SIZE.unpack_from
         last = self._last_id.to_bytes(8, "big")
         at, end = 0, len(payload)
         while at < end:
             kind = payload[at]
             if kind in _ITEMS:
+                if at + PUT_SIZE > end:
+                    raise MalformedRecord("a PUT record is longer than its frame")
+                stop = at + PUT_SIZE + size_at(payload, at + 28)[0]
                 attributes = payload[at + 1]
-                stop = at + PUT_SIZE + int.from_bytes(payload[at + 28 : at + 32], "big")
                 if attributes:
                     stop += 8 * attributes.bit_count()
                 if stop > end:
@@ -290,16 +295,29 @@ class Recovery:
 
     # -- the sum ------------------------------------------------------------
 
+    def _count_live(self, segments: list[OldSegment], rewritten: dict[bytes, int]) -> None:
+        """Count the items of each segment: those first put there, as their ids tell, and those rewritten there."""
+        ids = (
+            sorted(item_id for item_id in self._items if item_id not in rewritten) if rewritten else sorted(self._items)
+        )
+        start = 0
+        for i, old in enumerate(segments):
+            end = len(ids)
+            if i + 1 < len(segments):
+                end = bisect_left(ids, segments[i + 1].first_id.to_bytes(8, "big"))
+            old.live = end - start
+            start = end
+        by_number = {old.number: old for old in segments}
+        for number in rewritten.values():
+            by_number[number].live += 1
+
     def _result(self, segments: list[OldSegment], next_segment: int) -> Recovered:
         last_id = self._last_id
         if self._salvage:  # an item may have outlived its PUT, by a REWRITE or as part of a frame that makes no sense
             last_id = max(last_id, int.from_bytes(max(self._items, default=b""), "big"))
         result = Recovered(last_id=last_id, next_segment=next_segment, records=self._records, segments=segments)
         result.rewritten = {i: number for i, number in self._rewritten.items() if i in self._items}
-        by_number = {old.number: old for old in segments}
-        for item_id, old in zip(self._items, segments_of(self._items, segments), strict=True):
-            number = result.rewritten.get(item_id)
-            (by_number[number] if number else old).live += 1
+        self._count_live(segments, result.rewritten)
         groups: dict[bytes, list[bytes]] = {}
         for record in self._items.values():
             groups.setdefault(record[QUEUE_FIELD], []).append(record)
@@ -320,12 +338,6 @@ class Recovery:
             result.last_queue = int.from_bytes(max(self._names), "big")
         result.damaged = self._damaged
         return result
-
-
-def segments_of(item_ids: dict[bytes, bytes], segments: list[OldSegment]) -> list[OldSegment]:
-    """The segment in which each id was first used."""
-    firsts = [old.first_id.to_bytes(8, "big") for old in segments]
-    return [segments[max(0, bisect_right(firsts, item_id) - 1)] for item_id in item_ids]
 
 
 def _is_zero(content: mmap.mmap, offset: int) -> bool:

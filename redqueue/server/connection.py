@@ -169,11 +169,11 @@ class Connection(asyncio.Protocol):
         data = replies[0] if len(replies) == 1 else b"".join(replies)
         # Most replies fit into the socket's buffer, and the transport's own write takes twice as long.
         try:
-            rest = data[write(self._fd, data) :]
+            sent = write(self._fd, data)
         except OSError:
-            rest = data  # full, or broken, which the transport finds out and reports
-        if rest:
-            self._write_buffered(rest)
+            sent = 0  # full, or broken, which the transport finds out and reports
+        if sent < len(data):
+            self._write_buffered(data[sent:])
         return len(data)
 
     def resume_input(self) -> None:
