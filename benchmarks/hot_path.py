@@ -29,7 +29,6 @@ from redqueue.server.connection import Connection, Connections
 from redqueue.server.daemon import settle_garbage_collector
 from redqueue.server.group_commit import GroupCommit
 
-
 REPEATS = 15
 
 
