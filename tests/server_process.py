@@ -50,6 +50,7 @@ class ServerProcess:
 
     def __init__(self, logdir: Path, **options: object) -> None:
         self.logdir = logdir
+        self.command = [sys.executable, str(ROOT / "bin" / "redqueue_server.py")]
         self._options = {"port": 0, "logdir": logdir, **options}
         self._lines: list[str] = []
         self.process: subprocess.Popen[str]
@@ -69,11 +70,7 @@ class ServerProcess:
         """Start the process without waiting for it to be ready."""
         self._lines = []
         self.process = subprocess.Popen(
-            [
-                sys.executable,
-                str(ROOT / "bin" / "redqueue_server.py"),
-                *(f"--{k}={v}" for k, v in self._options.items()),
-            ],
+            [*self.command, *(f"--{k}={v}" for k, v in self._options.items())],
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONPATH": str(ROOT)},

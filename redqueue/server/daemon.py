@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import tornado
 from tornado.ioloop import IOLoop
@@ -81,6 +82,7 @@ class Server:
         """
         self._loop = IOLoop.current()
         asyncio_loop = asyncio.get_running_loop()
+        asyncio_loop.set_exception_handler(self._on_exception)
         self._raise_file_limit()
         self._open_broker()
         self._service = Service(self._broker, Requests(COMMANDS, self._options.max_item_size), self)
@@ -252,6 +254,18 @@ class Server:
         for connection in self._connections:
             connection.abort()
         self._loop.add_callback(self._commit.when_idle, self._finish)
+
+    @staticmethod
+    def _on_exception(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """An exception that nobody caught: in a tick or a timer it ends the server, which could only go on wrongly.
+
+        What was confirmed is in the journal. One on a connection's own way costs that connection.
+        """
+        loop.default_exception_handler(context)
+        if "handle" in context:
+            log.critical("a defect in the server, which ends; please report it. The journal has all that was confirmed")
+            logging.shutdown()
+            os._exit(1)
 
     def _finish(self) -> None:
         self._close_journal()

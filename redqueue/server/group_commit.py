@@ -97,7 +97,6 @@ class GroupCommit:
         self._scheduled = False
         journal = self._journal
         broker = self._broker
-        broker.clock.tick()
         if journal is None:
             if broker.has_changes():
                 broker.commit(broker.seal())
@@ -107,7 +106,7 @@ class GroupCommit:
             batch = broker.seal()
             try:
                 written = journal.write()
-            except OSError as error:
+            except Exception as error:
                 self._fail(batch, error)
             else:
                 if not written:
