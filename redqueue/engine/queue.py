@@ -210,9 +210,7 @@ class Queue:
         ledger.journal_ack(record[ID_FIELD])
 
         def rollback() -> None:
-            self.items += 1
-            self.bytes += rec.payload_size(record)
-            self.mortal += record[1] & HAS_EXPIRY
+            self._count(record)
             self._insert(record, deliveries - 1)
 
         ledger.effect(lambda: None, rollback, receipt)
@@ -234,9 +232,7 @@ class Queue:
             self.bytes += sum(map(len, records)) - PUT_SIZE * len(records)
 
     def _restore_item(self, record: bytes) -> None:
-        self.items += 1
-        self.bytes += rec.payload_size(record)
-        self.mortal += record[1] & HAS_EXPIRY
+        self._count(record)
         if self._is_expired(record):
             self._expire_item(record)
             return
@@ -261,6 +257,12 @@ class Queue:
         if self.is_settled():
             self.detour = bool(self.ready.returned)
             self.serve()
+
+    def _count(self, record: bytes) -> None:
+        """An item is here (again), and about to go into a container."""
+        self.items += 1
+        self.bytes += rec.payload_size(record)
+        self.mortal += record[1] & HAS_EXPIRY
 
     def discount(self, record: bytes) -> None:
         """An item that is in no container is no more."""
@@ -369,9 +371,7 @@ class Queue:
 
     def restore(self, reservation: Reservation, consumer: Consumer) -> None:
         """The journal could not take the acknowledgement: the reservation stands as before."""
-        self.items += 1
-        self.bytes += rec.payload_size(reservation.record)
-        self.mortal += reservation.record[1] & HAS_EXPIRY
+        self._count(reservation.record)
         if consumer.closed:
             self._insert(reservation.record, reservation.deliveries)
             return

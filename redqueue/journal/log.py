@@ -127,12 +127,7 @@ class Log:
         if not self._current.has_room(len(payload)):
             return False
         try:
-            self._current.append(
-                self._wall_ns(), self._durable, len(named) + len(puts) + len(others) + len(acks), payload
-            )
-            self.needs_sync = True
-            if named:
-                self._unnamed.difference_update(named)
+            self._append(payload, len(named) + len(puts) + len(others) + len(acks), named)
             self._account(puts, others, acks)
         finally:
             puts.clear()
@@ -159,10 +154,7 @@ class Log:
                 self._rotate()
                 named = self._to_name(puts, others)
                 payload = self._payload(named, puts, others, acks)
-            count = len(named) + len(puts) + len(others) + len(acks)
-            self._current.append(self._wall_ns(), self._durable, count, payload)
-            self.needs_sync = True
-            self._unnamed.difference_update(named)
+            self._append(payload, len(named) + len(puts) + len(others) + len(acks), named)
             if self._sync:
                 self._datasync()
 
@@ -219,6 +211,13 @@ class Log:
             parts.append(ACK_KIND)
             parts.append(ACK_KIND.join(acks))
         return b"".join(parts)
+
+    def _append(self, payload: bytes, count: int, named: Sequence[bytes]) -> None:
+        """Write a frame of ``count`` records, which names these queues, into the current segment."""
+        self._current.append(self._wall_ns(), self._durable, count, payload)
+        self.needs_sync = True
+        if named:
+            self._unnamed.difference_update(named)
 
     def _datasync(self) -> None:
         end = self._current.end

@@ -172,9 +172,6 @@ class Recovery:
         path.unlink()
         seg.sync_directory(self._directory)
 
-    def _find(self, content: mmap.mmap, view: memoryview, number: int, offset: int) -> seg.Frame | None:
-        return seg.find_frame(content, view, number, offset)
-
     def _replay_frames(
         self, content: mmap.mmap, view: memoryview, number: int, path: Path, offset: int, is_last: bool
     ) -> int:
@@ -184,8 +181,8 @@ class Recovery:
             if frame is None:
                 if offset == len(content):
                     return offset
-                later = self._find(content, view, number, offset)
-                if self._is_torn(content, number, offset, later, is_last):
+                later = seg.find_frame(content, view, number, offset)
+                if is_last and self._is_torn(content, view, number, offset, later):
                     return offset
                 self._damage(
                     f"{path} is damaged at offset {offset}"
@@ -210,19 +207,14 @@ class Recovery:
             offset = frame.end
             self._report(offset)
 
-    def _is_torn(self, content: mmap.mmap, number: int, offset: int, later: seg.Frame | None, is_last: bool) -> bool:
-        """Whether a crash explains that there is no good frame at ``offset``."""
-        if not is_last:
-            return False
-        if later is None:
-            return True
+    def _is_torn(self, content: mmap.mmap, view: memoryview, number: int, offset: int, later: seg.Frame | None) -> bool:
+        """Whether a crash explains that the last segment has no good frame at ``offset``, and ``later`` is the next."""
         # A power failure may lose an earlier unsynced write and keep a later one,
         # but nothing that was on the disk before the later frame was written.
         while later:
             if later.durable > seg.position(number, offset):
                 return False
-            with memoryview(content) as view:
-                later = self._find(content, view, number, later.end)
+            later = seg.find_frame(content, view, number, later.end)
         return True
 
     def _report(self, offset: int) -> None:

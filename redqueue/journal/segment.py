@@ -48,7 +48,6 @@ FRAME_MAGIC_BYTES = b"RQF1"
 _FRAME = Struct(">IIIIQQ")
 _COVERED = Struct(">QQIIQQ")
 FRAME_SIZE = _FRAME.size
-MAX_FRAME = 0x7FFFFFFF
 
 _NAME = re.compile(r"segment-(\d{10,})\.rqj")
 

@@ -53,7 +53,7 @@ def parse_gat(words: list[bytes], run: Run) -> Request:
     if exptime is None:
         raise BadRequest(replies.BAD_FORMAT)
     request = parse_get(words[1:], run)
-    request.run = run_gat
+    request.run = run_read
     request.exptime = exptime
     return request
 
@@ -103,15 +103,7 @@ def run_get(session: Session, request: Request, body: bytes) -> None:
 
 
 def run_read(session: Session, request: Request, body: bytes) -> None:
-    """Every other ``get`` and ``gets``."""
-    if must_settle(session, request):
-        session.stall_and_retry()
-    else:
-        Reading(session, request, None).go()
-
-
-def run_gat(session: Session, request: Request, body: bytes) -> None:
-    """``gat`` and ``gats``: reservations with a deadline of their own."""
+    """Every other get; ``gat`` and ``gats`` name the reservations' deadline."""
     if must_settle(session, request):
         session.stall_and_retry()
     else:
@@ -145,22 +137,18 @@ class Reading:
         self._index = 0
         self._parts: list[bytes] = []
 
-    def go(self) -> bool:
-        """Go through the keys from where it stands.
-
-        :returns: whether it came to the end and has answered
-        """
+    def go(self) -> None:
+        """Go through the keys from where it stands, as far as the next one that has to wait, or answer."""
         keys = self._request.keys
         while self._index < len(keys):
             if not self._step(keys[self._index]):
-                return False
+                return
             self._index += 1
         session = self._session
         self._parts.append(END)
         reply = b"".join(self._parts)
         session.out.append(reply)
         session.count_output(len(reply))
-        return True
 
     def delivered(self, reservation: Reservation | None) -> None:
         """The waiting is over, with an item or with None."""

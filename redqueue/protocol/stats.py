@@ -44,8 +44,8 @@ def run_stats(session: Session, request: Request, body: bytes) -> None:
     session.count_output(len(reply))
 
 
-def _lines(figures: Figures) -> bytes:
-    return b"".join(b"STAT %s %s\r\n" % (name.encode(), str(value).encode()) for name, value in figures)
+def _lines(figures: Figures, prefix: bytes = b"") -> bytes:
+    return b"".join(b"STAT %s%s %s\r\n" % (prefix, name.encode(), str(value).encode()) for name, value in figures)
 
 
 def _global(session: Session) -> bytes:
@@ -71,19 +71,13 @@ def _global(session: Session) -> bytes:
 
 def _queues(session: Session) -> bytes:
     return b"".join(
-        _lines_of_queue(b"queue_" + _shown(queue.name) + b"_", queue) for queue in list(session.queues.values())
+        _lines(queue_figures(queue), b"queue_" + _shown(queue.name) + b"_") for queue in session.queues.values()
     )
 
 
 def _shown(name: bytes) -> bytes:
     """A queue's name in ASCII, as in a URL: clients decode the names of figures as that."""
     return name if name.isascii() else quote_from_bytes(name, _PRINTABLE).encode()
-
-
-def _lines_of_queue(prefix: bytes, queue: Queue) -> bytes:
-    return b"".join(
-        b"STAT %s%s %s\r\n" % (prefix, name.encode(), str(value).encode()) for name, value in queue_figures(queue)
-    )
 
 
 def queue_figures(queue: Queue) -> Figures:

@@ -113,10 +113,8 @@ class GroupCommit:
                     self._start(journal, batch)
                     return
                 broker.commit(batch)
-        clients = self._served.copy()
-        self._served.clear()
         sent = 0
-        for client in clients:
+        for client in self._take_served():
             try:
                 sent += client.send_output()
             except Exception:
@@ -127,9 +125,14 @@ class GroupCommit:
             then, self._on_idle = self._on_idle, None
             then()
 
-    def _start(self, journal: Log, batch: Batch) -> None:
+    def _take_served(self) -> list[Client]:
+        """Those who have been served since the last time; the list itself is the sessions', and stays."""
         clients = self._served.copy()
         self._served.clear()
+        return clients
+
+    def _start(self, journal: Log, batch: Batch) -> None:
+        clients = self._take_served()
         for client in clients:
             client.hold_output()
         self._service.read_limit = self._service.bytes_read + MAX_UNWRITTEN
