@@ -163,40 +163,64 @@ def sync_directory(directory: Path) -> None:
         os.close(fd)
 
 
+SPARE = "spare"
+"""The name of a file whose space has been allocated and that is not a segment yet."""
+
+
+def allocate_spare(directory: Path, size: int) -> int:
+    """Make the file :data:`SPARE` with ``size`` bytes allocated; returns its descriptor.
+
+    :raises OSError: where that fails; no file is left behind
+    """
+    path = directory / SPARE
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+    try:
+        _allocate(fd, size)
+    except OSError:
+        os.close(fd)
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        raise
+    return fd
+
+
 class Segment:
     """The segment that is being appended to.
 
+    :ivar size: bytes allocated
     :ivar end: offset at which the next frame goes
     """
 
-    def __init__(self, directory: Path, number: int, size: int, time: int, first_id: int, previous_end: int) -> None:
-        """Make the file, allocate its space, write its header, and sync file and directory.
+    def __init__(self, directory: Path, fd: int, number: int, time: int, first_id: int, previous_end: int) -> None:
+        """Make a segment of the spare file: write its header, give it its name, and sync file and directory.
 
-        :param size: bytes to allocate
+        :param fd: as :func:`allocate_spare` gives it; it is the segment's from here on
         :raises OSError: where that fails; no file is left behind
         """
         self.number = number
-        self.size = size
         self.path = path_of(directory, number)
-        self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        self.fd = fd
+        self.size = os.fstat(fd).st_size
+        spare = directory / SPARE
         try:
-            _allocate(self.fd, size)
-            _write_all(self.fd, encode_header(number, time, first_id, previous_end), 0)
-            os.fsync(self.fd)
+            _write_all(fd, encode_header(number, time, first_id, previous_end), 0)
+            _sync(os.fsync, fd)
+            os.rename(spare, self.path)
             sync_directory(directory)
         except OSError:
-            os.close(self.fd)
-            with contextlib.suppress(OSError):
-                os.unlink(self.path)
+            os.close(fd)
+            for path in (spare, self.path):
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
             raise
         self.end = HEADER_SIZE
 
-    def has_room(self, length: int) -> bool:
-        """Whether a frame of ``length`` payload bytes goes here rather than into the next segment.
+    def has_room(self, length: int, reserve: int = 0) -> bool:
+        """Whether a frame of ``length`` payload bytes goes here and leaves ``reserve`` bytes free.
 
         A frame longer than a whole segment goes into an empty one, which grows.
         """
-        return self.end + FRAME_SIZE + length <= self.size or self.end == HEADER_SIZE
+        return self.end + FRAME_SIZE + length + reserve <= self.size or self.end == HEADER_SIZE
 
     def append(self, time: int, durable: int, count: int, payload: bytes) -> None:
         """Write a frame; after an OSError the segment is as before."""
@@ -209,9 +233,11 @@ class Segment:
     def sync(self) -> None:
         """fdatasync: what was appended survives a power failure.
 
-        :raises OSError: EIO where that fails, whatever the kernel says
+        :raises OSError: EIO where that fails, whatever the kernel says; ENOENT where the file has lost its name
         """
         _sync(_datasync, self.fd)
+        if not os.fstat(self.fd).st_nlink:
+            raise FileNotFoundError(errno.ENOENT, "the journal's directory or file has been removed", str(self.path))
 
     def finish(self) -> None:
         """Sync, and give unused space back. The file stays open, and still takes frames.
