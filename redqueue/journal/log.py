@@ -32,7 +32,7 @@ from redqueue.journal.fetch import fetch
 from redqueue.journal.index import SegmentEntry
 from redqueue.journal.record import ACK, ACK_KIND, DROP, FANOUT, ID_FIELD, QUEUE_FIELD, REWRITE
 from redqueue.journal.recovery import Recovered
-from redqueue.journal.segment import FRAME_SIZE, HEADER_SIZE, Segment, allocate_spare, position, sync_directory
+from redqueue.journal.segment import FRAME_SIZE, HEADER_SIZE, Header, Segment, allocate_spare, position, sync_directory
 from redqueue.journal.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -183,7 +183,7 @@ class Log:
             _Unlink(self.index.remove_oldest().path)()
         self.closed_bytes = sum(entry.size for entry in segments)
         self._current = self._begin_segment(
-            self._allocate(), recovered.next_segment, segments[-1].size if segments else 0, self._last_id + 1
+            self._allocate(), recovered.next_segment, segments[-1].size if segments else 0
         )
         self._entry = self._add_entry(self._current, self._last_id + 1)
         self._durable = position(self._current.number, self._current.end)
@@ -475,8 +475,9 @@ class Log:
                     raise
                 size = max(SMALLEST_SEGMENT, size // 4)
 
-    def _begin_segment(self, spare: int, number: int, previous_end: int, first_id: int) -> Segment:
-        return Segment(self.directory, spare, number, self._wall_ns(), first_id, previous_end)
+    def _begin_segment(self, spare: int, number: int, previous_end: int, previous_failed: bool = False) -> Segment:
+        header = Header(number, self._wall_ns(), self._last_id + 1, previous_end, previous_failed)
+        return Segment(self.directory, spare, header)
 
     def _rotate(self) -> None:
         """Go on in a new segment. In the worker."""
@@ -487,7 +488,7 @@ class Log:
         except OSError:
             os.close(spare)
             raise
-        self._current = self._begin_segment(spare, full.number + 1, full.end, self._last_id + 1)
+        self._current = self._begin_segment(spare, full.number + 1, full.end)
         self._entry.size = full.end
         full.close()
         self._unnamed.update(self._names)  # in place: open_queue may be adding to it meanwhile
@@ -634,7 +635,7 @@ class Log:
             counted = self._durable & 0xFFFFFFFF if self._durable >> 32 == failed.number else HEADER_SIZE
             frames = [] if self._sync else _frames_after(failed, counted)
             spare = self._allocate()
-            segment = self._begin_segment(spare, failed.number + 1, counted, self._last_id + 1)
+            segment = self._begin_segment(spare, failed.number + 1, counted, previous_failed=True)
             names = b"".join(rec.name(_from_bytes(key, "big"), name) for key, name in sorted(self._names.items()))
             if names:
                 segment.append(self._wall_ns(), position(segment.number, HEADER_SIZE), len(self._names), names)

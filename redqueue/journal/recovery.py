@@ -197,24 +197,30 @@ class Recovery:
             self._unused(number, path, is_last)
             return False
         with path.open("rb") as file, closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as content:
-            whole = memoryview(content)
             header = seg.decode_header(content[: seg.HEADER_SIZE])
-            damaged_header = header is None or header.number != number
-            if damaged_header:
-                if is_last and header is None and _is_zero(content, seg.HEADER_SIZE):
-                    whole.release()
-                    self._unused(number, path, is_last)
-                    return False
+            start = seg.HEADER_SIZE
+            if header is None and is_last and _is_zero(content, seg.HEADER_SIZE, size):
+                self._unused(number, path, is_last)
+                return False
+            if header is None or header.number != number:
                 self._damage(f"the header of {path} is damaged", f"put {path.name} back from a backup")
-            first_id = self._last_id + 1 if header is None or damaged_header else header.first_id
-            self._last_id = max(self._last_id, first_id - 1)
-            view = whole[: self._counted_length(path, size, following)]
-            entry = SegmentEntry(number, path, first_id, size)
+                header = seg.Header(number, 0, self._last_id + 1, 0)  # as good as any
+                start = 0
+            self._last_id = max(self._last_id, header.first_id - 1)
+            entry = SegmentEntry(number, path, header.first_id, size)
             self._index.add_segment(entry)
-            end = self._replay_frames(content, view, entry, 0 if damaged_header else seg.HEADER_SIZE, is_last)
-            is_torn = not _is_zero(content, end, len(view))
-            view.release()
-            whole.release()
+            next_header = self._header_of(following)
+            counted = size
+            if next_header is not None and next_header.previous_failed:
+                counted = min(size, next_header.previous_end)  # the next segment has what was confirmed behind that
+            with memoryview(content) as whole, whole[:counted] as view:
+                end = self._replay_frames(content, view, entry, start, is_last)
+            if next_header is not None and end != next_header.previous_end:
+                self._damage(
+                    f"{path} is {end} bytes long and was {next_header.previous_end}",
+                    f"put {path.name} back from a backup",
+                )
+            is_torn = not _is_zero(content, end, size)
         if is_torn:
             log.warning("torn tail: %s is cut at offset %d, dropping %d bytes after it", path, end, size - end)
         if end < size or is_last:
@@ -224,23 +230,15 @@ class Recovery:
         self._report(0)
         return True
 
-    def _counted_length(self, path: Path, size: int, following: tuple[int, Path] | None) -> int:
-        """How much of a segment counts: what the header of the next one says.
-
-        What is behind that was written when the disk had begun to fail, and the
-        server went on in the next segment.
-        """
-        if following is None:
-            return size
-        with following[1].open("rb") as file:
+    @staticmethod
+    def _header_of(segment: tuple[int, Path] | None) -> seg.Header | None:
+        """The header of a segment that has not been replayed yet; None where there is none, or no good one."""
+        if segment is None:
+            return None
+        number, path = segment
+        with path.open("rb") as file:
             header = seg.decode_header(file.read(seg.HEADER_SIZE))
-        if header is None or header.number != following[0]:
-            return size
-        if size < header.previous_end:
-            self._damage(
-                f"{path} is {size} bytes long and was {header.previous_end}", f"put {path.name} back from a backup"
-            )
-        return min(size, header.previous_end)
+        return header if header is not None and header.number == number else None
 
     def _unused(self, number: int, path: Path, is_last: bool) -> None:
         if not is_last:
@@ -541,9 +539,8 @@ def read_head(content: mmap.mmap, offset: int, item_id: int) -> bytes:
     return head
 
 
-def _is_zero(content: mmap.mmap, offset: int, end: int | None = None) -> bool:
-    """Whether nothing but zeros stands from ``offset`` on: space that was allocated and never used."""
-    end = len(content) if end is None else end
+def _is_zero(content: mmap.mmap, offset: int, end: int) -> bool:
+    """Whether nothing but zeros stands from ``offset`` to ``end``: space that was allocated and never used."""
     step = 1 << 20
     for at in range(offset, end, step):
         if content[at : min(end, at + step)].strip(b"\0"):

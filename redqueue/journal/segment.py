@@ -8,7 +8,9 @@ middle of a frame. It starts with a header::
     time u64 (nanoseconds), first id u64, previous end u64, CRC-32 u32 of all before
 
 ``first id`` is one more than the highest id of any PUT in earlier segments,
-``previous end`` the length of the segment before, 0 for the first of all.
+``previous end`` the length of the segment before, 0 for the first of all. Its
+highest bit says that the segment before had failed: what is in that file behind
+the length does not count.
 Frames follow one another up to the first whose magic is wrong. A frame is what
 one tick of the server wrote, and counts as a whole or not at all::
 
@@ -59,6 +61,7 @@ class Header(NamedTuple):
     time: int
     first_id: int
     previous_end: int
+    previous_failed: bool = False
 
 
 class Frame(NamedTuple):
@@ -92,9 +95,10 @@ def position(number: int, offset: int) -> int:
     return number << 32 | offset
 
 
-def encode_header(number: int, time: int, first_id: int, previous_end: int) -> bytes:
+def encode_header(number: int, time: int, first_id: int, previous_end: int, previous_failed: bool = False) -> bytes:
     """The bytes of a segment header."""
-    head = _HEADER.pack(MAGIC, VERSION, HEADER_SIZE, number, time, first_id, previous_end)
+    end = previous_end | previous_failed << 63
+    head = _HEADER.pack(MAGIC, VERSION, HEADER_SIZE, number, time, first_id, end)
     return head + _CRC.pack(crc32(head))
 
 
@@ -107,7 +111,7 @@ def decode_header(data: bytes) -> Header | None:
         return None
     if _CRC.unpack_from(data, _HEADER.size)[0] != crc32(data[: _HEADER.size]):
         return None
-    return Header(number, time, first_id, previous_end)
+    return Header(number, time, first_id, previous_end & ~(1 << 63), bool(previous_end >> 63))
 
 
 def encode_frame(number: int, offset: int, time: int, durable: int, count: int, payload: bytes) -> bytes:
@@ -191,27 +195,28 @@ class Segment:
     :ivar end: offset at which the next frame goes
     """
 
-    def __init__(self, directory: Path, fd: int, number: int, time: int, first_id: int, previous_end: int) -> None:
+    def __init__(self, directory: Path, fd: int, header: Header) -> None:
         """Make a segment of the spare file: write its header, give it its name, and sync file and directory.
 
         :param fd: as :func:`allocate_spare` gives it; it is the segment's from here on
         :raises OSError: where that fails; no file is left behind
         """
-        self.number = number
-        self.path = path_of(directory, number)
+        self.number = header.number
+        self.path = path_of(directory, header.number)
         self.fd = fd
         self.size = os.fstat(fd).st_size
-        spare = directory / SPARE
+        path = directory / SPARE
         try:
-            _write_all(fd, encode_header(number, time, first_id, previous_end), 0)
+            _write_all(fd, encode_header(*header), 0)
             _sync(os.fsync, fd)
-            os.rename(spare, self.path)
+            os.link(path, self.path)  # unlike a renaming this never replaces a segment
+            os.unlink(path)
+            path = self.path
             sync_directory(directory)
         except OSError:
             os.close(fd)
-            for path in (spare, self.path):
-                with contextlib.suppress(OSError):
-                    os.unlink(path)
+            with contextlib.suppress(OSError):
+                os.unlink(path)
             raise
         self.end = HEADER_SIZE
 
