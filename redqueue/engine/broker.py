@@ -48,6 +48,7 @@ class Broker(Ledger):
         self.queues: dict[bytes, Queue] = {}
         self.total_items = 0
         self._hand: Iterator[Queue] = iter(())
+        self._share = 2 * self.window()
 
     # -- queues -------------------------------------------------------------
 
@@ -105,17 +106,25 @@ class Broker(Ledger):
     # -- memory -------------------------------------------------------------
 
     def evict(self) -> None:
-        """Put a bounded number of items out of memory, which is full, where a queue has more than its share there."""
-        left = EVICT_MOST
+        """Put a bounded number of items out of memory, which is full, where a queue has more than its share there.
+
+        The share halves with each round of all queues that was not enough, and grows again with each that was.
+        """
+        left, rounds = EVICT_MOST, 0
         for _ in range(EVICT_QUEUES):
             queue = next(self._hand, None)
             if queue is None:
-                self._hand = iter([*self.queues.values()])
-                queue = next(self._hand, None)
-                if queue is None:
+                if rounds and self._share == 1:
                     return
-            left -= queue.evict(left)
-            if left <= 0 or self.hot_cost() < self.memory:
+                rounds += 1
+                self._hand = iter([*self.queues.values()])
+                self._share = max(1, min(self._share, self.window()) // 2)
+                continue
+            left -= queue.evict(left, self._share)
+            if self.hot_cost() < self.memory:
+                self._share = min(2 * self._share, self.window())
+                return
+            if left <= 0:
                 return
 
     # -- rare verbs ---------------------------------------------------------

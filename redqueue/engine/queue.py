@@ -565,7 +565,7 @@ class Queue:
                 if not self.mortal or not len(self.ready):
                     return math.inf
                 self.read_back()
-                return now + SWEEP_SECONDS
+                return math.inf  # go on when it is here
             if not record[1] & HAS_EXPIRY:
                 return now + SWEEP_SECONDS if self.mortal else math.inf
             left = (rec.expires(record) - self.ledger.clock.wall) / 1e9
@@ -615,15 +615,16 @@ class Queue:
         self.ready.backlog.append(rec.item_id(record))
         self._cool(1, len(record))
 
-    def evict(self, most: int) -> int:
-        """Put items out of memory, those that will be delivered last first, down to what the queue may keep there.
+    def evict(self, most: int, share: int) -> int:
+        """Put items out of memory, those that will be delivered last first.
 
         :param most: no more than so many
+        :param share: bytes that the queue may keep there
         :returns: how many
         """
         if self._load is not None:
             return 0
-        records = self.ready.evict(self._window(), most)
+        records = self.ready.evict(self._fitting(share), most)
         if records:
             self._cool(len(records), sum(map(len, records)))
             self.detour = True
@@ -636,6 +637,7 @@ class Queue:
         """
         if self.unreadable:
             reason, self.unreadable = self.unreadable, ""
+            self._load = None  # the attempt that this request has begun: the next one begins its own
             raise StorageFailed(reason)
         if not len(self.ready) or not self.is_settled() or self.head() is not None:
             return False
@@ -664,11 +666,15 @@ class Queue:
             if records is None:
                 self.unreadable = str(error)
                 self.ledger.on_unreadable(self.name, error)
+                sweep_at = self.ledger.clock.now + SWEEP_SECONDS
             else:
                 self.ready.take_in(ids, records, of_backlog)
                 self._cool(-len(records), -sum(map(len, records)))
                 self.detour = self._is_winding() or not self.is_settled()
                 self.serve()
+                sweep_at = self.ledger.clock.now
+            if self.mortal and (self.deadline is None or self.deadline > sweep_at):
+                self.ledger.deadlines.set(self, sweep_at)
         waiting, self._on_loaded = self._on_loaded, []
         for then in waiting:
             then()
@@ -685,8 +691,11 @@ class Queue:
 
     def _window(self) -> int:
         """How many items of a backlog may be in memory."""
-        size = self.bytes // max(1, self.items) + PUT_SIZE + ITEM_COST
-        return max(1, min(LOAD_MOST, self.ledger.window() // size))
+        return min(LOAD_MOST, self._fitting(self.ledger.window()))
+
+    def _fitting(self, memory: int) -> int:
+        """How many of its items take so many bytes of memory, one at least."""
+        return max(1, memory // (self.bytes // max(1, self.items) + PUT_SIZE + ITEM_COST))
 
     # -- the whole queue ----------------------------------------------------
 

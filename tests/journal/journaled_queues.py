@@ -10,8 +10,8 @@ from queue import SimpleQueue
 from typing import NamedTuple
 
 from redqueue.journal import record as rec
-from redqueue.journal.fetch import fetch
 from redqueue.journal import segment as seg
+from redqueue.journal.fetch import fetch
 from redqueue.journal.log import Log
 from redqueue.journal.recovery import Recovered, Recovery
 from redqueue.journal.worker import Worker
