@@ -12,8 +12,8 @@ class Source(Protocol):
     def acknowledge(self, reservation: Reservation, receipt: Any) -> None:
         """The item is done with, for ever."""
 
-    def cancel(self, reservation: Reservation) -> None:
-        """The consumer gives the item back."""
+    def cancel(self, reservation: Reservation, delay: float = 0.0) -> None:
+        """The consumer gives the item back, not to be ready before ``delay`` seconds have passed."""
 
     def give_back(self, reservation: Reservation) -> None:
         """The consumer has gone."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from redqueue.engine.arrival import Arrival
 from redqueue.engine.clock import Clock
 from redqueue.engine.consumer import Consumer, Reservation
 from redqueue.engine.deadlines import Deadlines
 from redqueue.engine.journal import Journal
-from redqueue.engine.settings import QueueSettings
+from redqueue.engine.origins import Origins
+from redqueue.engine.settings import SettingsBook
 from redqueue.engine.tokens import Tokens
 
 
@@ -43,25 +45,31 @@ class Batch:
 class Ledger:
     """The engine's book: every queue writes into it.
 
-    :param settings: the settings of all queues
+    :param book: the settings of each queue
     :param clock: tells the time
     :param journal: takes the records
 
     :ivar batch: number of the open batch
     :ivar committed: number of the last committed batch
+    :ivar total_items: items put since the start or the last ``stats reset``
     :ivar failure: why the journal takes nothing, in words; empty while it does
+    :ivar draining: whether the server takes no items because it is to end
+    :ivar readonly: whether it takes none because an operator says so
     :ivar refusing: whether a put must ask why before it goes on
+    :ivar ending: whether the server itself closes the connections, so that no item is lost by its worker's fault
     :ivar on_append: called when something was journaled outside of a request
     """
 
-    def __init__(self, settings: QueueSettings, clock: Clock, journal: Journal) -> None:
-        self.settings = settings
+    def __init__(self, book: SettingsBook, clock: Clock, journal: Journal) -> None:
+        self.book = book
         self.clock = clock
         self.journal = journal
         self.journal_put = journal.put
         self.journal_ack = journal.acknowledge
         self.append = journal.append
         self.deadlines = Deadlines()
+        self.origins = Origins(journal)
+        self.total_items = 0
         self.last_id = 0
         self.batch = 1
         self.committed = 0
@@ -72,7 +80,9 @@ class Ledger:
         self._token_source = Tokens(clock.wall)
         self.failure = ""
         self.draining = False
+        self.readonly = False
         self.refusing = False
+        self.ending = False
         self.on_append: Callable[[], None] | None = None
 
     # -- the batch ----------------------------------------------------------
@@ -109,12 +119,47 @@ class Ledger:
     def fail(self, reason: str) -> None:
         """The journal takes nothing from here on, for ``reason``; an empty one lifts it."""
         self.failure = reason
-        self.refusing = bool(reason) or self.draining
+        self._refuse()
 
     def drain(self, on: bool) -> None:
         """Take no new items while ``on``; gets and acknowledgements go on."""
         self.draining = on
-        self.refusing = on or bool(self.failure)
+        self._refuse()
+
+    def set_readonly(self, on: bool) -> None:
+        """Take no new items while ``on``, as :meth:`drain` does."""
+        self.readonly = on
+        self._refuse()
+
+    def takes_items(self) -> bool:
+        """Whether the server takes items, unless its journal has failed."""
+        return not (self.draining or self.readonly)
+
+    def _refuse(self) -> None:
+        self.refusing = bool(self.failure) or not self.takes_items()
+
+    # -- what one queue cannot do alone ---------------------------------------
+
+    def open(self, name: bytes) -> Any:
+        """The queue ``name``, made if there is none."""
+        raise NotImplementedError
+
+    def admit(self, queue: Any, arrival: Arrival) -> bool:
+        """Put an item that is not a plain one; False where it cannot be taken."""
+        raise NotImplementedError
+
+    def fan_out(self, queue: Any, arrival: Arrival) -> bool:
+        """Put an item into a queue's children, and into the queue itself as its settings say: all or none."""
+        raise NotImplementedError
+
+    def put_back(self, queue: Any, record: bytes, deliveries: int, delay: float, is_loss: bool) -> None:
+        """Put an item back that was delivered and not acknowledged, where the queue has rules for that."""
+        raise NotImplementedError
+
+    def last_place(self) -> int:
+        """A place behind every item that is, or ever was, in any queue."""
+        self.last_id += 1
+        return self.last_id
 
     # -- tokens -------------------------------------------------------------
 

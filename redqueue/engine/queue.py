@@ -8,14 +8,15 @@ back.
 
 Ensures, between calls:
 
-1. Every item is in exactly one of the open batch, ``ready`` and the reservations;
-   ``items`` and ``bytes`` count them all.
+1. Every item is in exactly one of the open batch, ``ready``, ``delayed`` and the
+   reservations; ``items`` and ``bytes`` count them all.
 2. ``detour`` is true where the next item may not simply be taken from the left
    of ``arrived``, which is ``ready.arrived``.
 3. ``reservations`` holds those with the queue's own timeout, in the order in
    which they end; ``timed`` holds the others, which have deadlines of their own.
 4. Nobody waits in line while an item is ready, the batch is settled and the
-   consumer may hold one more.
+   consumer may hold one more, unless the queue is paused.
+5. ``special`` is true where a put has settings or children to look at.
 """
 
 from __future__ import annotations
@@ -26,11 +27,13 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
+from redqueue.engine.arrival import Arrival
 from redqueue.engine.consumer import Consumer, Reservation, Waiter
+from redqueue.engine.delayed import Delayed
 from redqueue.engine.ledger import Ledger
 from redqueue.engine.ready import Ready
 from redqueue.journal import record as rec
-from redqueue.journal.record import HAS_EXPIRY, ID_FIELD, PUT, PUT_HEAD, PUT_SIZE
+from redqueue.journal.record import HAS_EXPIRY, HAS_PLACE, ID_FIELD, PUT, PUT_HEAD, PUT_SIZE
 
 IDLE_SECONDS = 10.0
 """An empty, unused queue is forgotten after this long, with its statistics."""
@@ -56,9 +59,13 @@ class Queue:
         "arrived",
         "bytes",
         "cancelled",
+        "children",
         "created",
+        "dead_letters",
         "deadline",
+        "delayed",
         "detour",
+        "discarded",
         "expired",
         "flushes",
         "items",
@@ -68,10 +75,12 @@ class Queue:
         "number",
         "number_high",
         "number_low",
+        "paused",
         "ready",
         "reservations",
         "seen_items",
         "settings",
+        "special",
         "timed",
         "timed_out",
         "total_items",
@@ -87,7 +96,10 @@ class Queue:
         self.number = number
         self.number_high = number >> 32
         self.number_low = number & 0xFFFFFFFF
-        self.settings = ledger.settings
+        self.settings = ledger.book.of(name)
+        self.children: tuple[bytes, ...] = ()
+        self.special = self.settings.examines_puts
+        self.paused = False
         self.ready = Ready()
         self.arrived = self.ready.arrived
         self.waiters: OrderedDict[Waiter, None] = OrderedDict()
@@ -100,6 +112,7 @@ class Queue:
         self.bytes = 0
         self.reservations: dict[Reservation, None] = {}
         self.timed: set[Reservation] = set()
+        self.delayed: Delayed | None = None
         self.created = ledger.clock.wall
         self.total_items = 0
         self.total_reserved = 0
@@ -108,24 +121,26 @@ class Queue:
         self.abandoned = 0
         self.cancelled = 0
         self.flushes = 0
+        self.discarded = 0
+        self.dead_letters = 0
 
     # -- puts ---------------------------------------------------------------
 
-    def put(self, payload: bytes, flags: int, expires: int, receipt: Any) -> bool:
+    def put(self, payload: bytes, flags: int, expires: int, receipt: Any, delay: float = 0.0) -> bool:
         """Append an item.
 
         :param payload: the item's bytes
         :param flags: 32-bit client flags
         :param expires: wall-clock nanoseconds at which its TTL passes, 0 for never
         :param receipt: handed back by ``rollback`` if the journal cannot take it
+        :param delay: seconds before which it is not ready
         :returns: False where the queue is full or the server takes no items
         :raises StorageFailed: when the journal has failed
         """
         ledger = self.ledger
         size = len(payload)
-        if ledger.refusing or (self.settings.bounded and self._full(size)):
-            ledger.check_storage()
-            return False
+        if self.special or ledger.refusing or delay:
+            return ledger.admit(self, Arrival(payload, flags, expires, receipt, delay))
         ledger.last_id = item_id = ledger.last_id + 1
         if expires:
             record = rec.put(self.number, item_id, ledger.clock.wall, flags, payload, expires)
@@ -140,33 +155,15 @@ class Queue:
         ledger.puts.append((self, record, receipt))
         return True
 
-    def put_first(self, payload: bytes, flags: int, expires: int, receipt: Any) -> bool:
+    def put_first(self, payload: bytes, flags: int, expires: int, receipt: Any, delay: float = 0.0) -> bool:
         """Put an item at the head, the next one out. Arguments and result as :meth:`put`."""
-        ledger = self.ledger
-        if ledger.refusing or (self.settings.bounded and self._full(len(payload))):
-            ledger.check_storage()
-            return False
-        ledger.last_id += 1
-        place = self.ready.front_place()
-        record = rec.put(self.number, ledger.last_id, ledger.clock.wall, flags, payload, expires, place)
-        if expires:
-            self._expect_expiry(expires)
-        self.items += 1
-        self.bytes += len(payload)
-        ledger.journal_put(record)
+        return self.ledger.admit(self, Arrival(payload, flags, expires, receipt, delay, first=True))
 
-        def commit() -> None:
-            self.total_items += 1
-            self._insert(record, 0)
-
-        ledger.effect(commit, lambda: self.discount(record), receipt)
-        return True
-
-    def _full(self, size: int) -> bool:
-        settings = self.settings
-        if settings.max_items and self.items >= settings.max_items:
-            return True
-        return bool(settings.max_bytes and self.bytes + size > settings.max_bytes)
+    def delay(self, record: bytes, due: float, deliveries: int) -> None:
+        """Keep an item that is in no container from being ready before the monotonic moment ``due``."""
+        if self.delayed is None:
+            self.delayed = Delayed(self.ledger.deadlines, self._insert)
+        self.delayed.add(record, due, deliveries)
 
     def head(self) -> bytes | None:
         """The record of the ready head, or None; expired items are dropped on the way."""
@@ -188,7 +185,7 @@ class Queue:
         ledger.check_storage()
         old = self.ready.first()
         assert old is not None
-        new = rec.replaced(old, self.number, payload, flags, expires)
+        new = rec.replaced(old, self.number, payload, flags, expires, ledger.origins.current(old))
         ledger.append(new)
         self._substitute(old, new)
         self.unsettle()
@@ -236,8 +233,19 @@ class Queue:
         if self._is_expired(record):
             self._expire_item(record)
             return
-        self.ready.restore(record)
-        self.detour = bool(self.ready.returned)
+        ledger = self.ledger
+        if record[1] & HAS_PLACE:
+            ledger.last_id = max(ledger.last_id, rec.place(record))
+        left = rec.ready_at(record) - ledger.clock.wall
+        if left > 0:
+            self.delay(record, ledger.clock.now + left / 1e9, rec.deliveries(record))
+            return
+        losses = rec.deliveries(record)
+        if losses and rec.place(record) >= 0:
+            self.ready.insert(record, losses)
+        else:
+            self.ready.restore(record)
+        self.detour = self._must_detour()
         if record[1] & HAS_EXPIRY:
             self._wake_at(rec.expires(record))
 
@@ -255,8 +263,11 @@ class Queue:
     def settle(self) -> None:
         """A batch that touched the head is committed."""
         if self.is_settled():
-            self.detour = bool(self.ready.returned)
+            self.detour = self._must_detour()
             self.serve()
+
+    def _must_detour(self) -> bool:
+        return bool(self.ready.returned) or self.paused
 
     def _count(self, record: bytes) -> None:
         """An item is here (again), and about to go into a container."""
@@ -322,14 +333,14 @@ class Queue:
         return reservation
 
     def _take(self) -> tuple[bytes, int] | None:
-        if not self.is_settled():
+        if self.paused or not self.is_settled():
             return None
         record = self.head()
         if record is None:
-            self.detour = bool(self.ready.returned)
+            self.detour = self._must_detour()
             return None
         record, deliveries = self.ready.take_first()
-        self.detour = bool(self.ready.returned)
+        self.detour = self._must_detour()
         return record, deliveries + 1
 
     def acknowledge(self, reservation: Reservation, receipt: Any) -> None:
@@ -383,23 +394,26 @@ class Queue:
         self.ledger.deadlines.set(reservation, reservation.ends)
 
     def give_back(self, reservation: Reservation) -> None:
-        """The connection closed: ready again at the old place."""
+        """The connection closed: ready again at the old place, unless the settings say otherwise."""
         self.abandoned += 1
-        self._return(reservation)
+        self._return(reservation, is_loss=True)
 
-    def cancel(self, reservation: Reservation) -> None:
-        """The consumer gives the item back: ready again at the old place."""
+    def cancel(self, reservation: Reservation, delay: float = 0.0) -> None:
+        """The consumer gives the item back: ready again at the old place, after ``delay`` seconds."""
         self.cancelled += 1
-        self._return(reservation)
+        self._return(reservation, delay)
 
     def time_out(self, reservation: Reservation) -> None:
-        """The deadline of the reservation passed: ready again at the old place."""
+        """The deadline of the reservation passed: ready again at the old place, unless the settings say otherwise."""
         self.timed_out += 1
-        self._return(reservation)
+        self._return(reservation, is_loss=True)
 
-    def _return(self, reservation: Reservation) -> None:
+    def _return(self, reservation: Reservation, delay: float = 0.0, is_loss: bool = False) -> None:
         self._release(reservation)
-        self._insert(reservation.record, reservation.deliveries)
+        if delay or self.settings.examines_returns:
+            self.ledger.put_back(self, reservation.record, reservation.deliveries, delay, is_loss)
+        else:
+            self._insert(reservation.record, reservation.deliveries)
 
     def touch(self, reservation: Reservation, seconds: float | None) -> None:
         """The reservation now ends ``seconds`` from now; None for the queue's default."""
@@ -442,7 +456,7 @@ class Queue:
 
     def serve(self) -> None:
         """Hand ready items to those who wait, in the order of their arrival."""
-        while self.waiters and self.is_settled() and self.head() is not None:
+        while self.waiters and not self.paused and self.is_settled() and self.head() is not None:
             waiter = next(iter(self.waiters))
             self.leave_line(waiter)
             waiter.deliver(self.reserve(waiter.consumer, waiter.timeout))
@@ -510,7 +524,7 @@ class Queue:
         return now
 
     def _in_use(self) -> bool:
-        return bool(self.items or self.waiters)
+        return bool(self.items or self.waiters or self.paused)
 
     def rest_if_empty(self) -> None:
         """Begin the time after which a queue that stays empty and unused is forgotten."""
@@ -538,6 +552,13 @@ class Queue:
         alive = (record for record in self.ready if not self._is_expired(record))
         return next(islice(alive, index, None), None)
 
+    # -- for the rules that have modules of their own (admission, losses, dead_letters) ----------
+
+    insert = _insert
+    count = _count
+    wake_at = _wake_at
+    in_use = _in_use
+
     # -- the whole queue ----------------------------------------------------
 
     def drop_below(self, below: int) -> list[bytes]:
@@ -548,6 +569,8 @@ class Queue:
         bar = below.to_bytes(8, "big")
         self.flushes += 1
         dropped = self.ready.drop_below(bar)
+        if self.delayed is not None:
+            dropped += self.delayed.drop_below(bar)
         for reservation in (*self.reservations, *self.timed):
             if reservation.record[ID_FIELD] < bar:
                 self._release(reservation)
@@ -558,9 +581,24 @@ class Queue:
             self.mortal -= sum(record[1] & HAS_EXPIRY for record in dropped)
         else:
             self.bytes = self.mortal = 0
-        self.detour = bool(self.ready.returned) or not self.is_settled()
+        self.detour = self._must_detour() or not self.is_settled()
         self.rest_if_empty()
         return dropped
+
+    def set_children(self, children: tuple[bytes, ...]) -> None:
+        """These queues, by name, get a copy of what is put here."""
+        self.children = children
+        self.special = self.settings.examines_puts or bool(children)
+
+    def pause(self) -> None:
+        """Hand out no item before :meth:`resume`."""
+        self.paused = self.detour = True
+
+    def resume(self) -> None:
+        """Hand out items again, first to those who wait."""
+        self.paused = False
+        self.settle()
+        self.rest_if_empty()
 
     def age(self) -> float:
         """Seconds that the head has been in the queue; 0 where nothing is ready."""

@@ -20,7 +20,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from redqueue.journal import record as rec
-from redqueue.journal.record import ACK_KIND, DROP, ID_FIELD, QUEUE_FIELD, REWRITE
+from redqueue.journal.record import ACK_KIND, DROP, HAS_ORIGIN, ID_FIELD, QUEUE_FIELD, REWRITE
 from redqueue.journal.recovery import OldSegment, Recovered
 from redqueue.journal.segment import Segment, position, sync_directory
 from redqueue.journal.worker import Worker
@@ -200,6 +200,11 @@ class Log:
         """The numbers of queues that a frame of these records is the first to speak of in its segment."""
         used = [record[QUEUE_FIELD] for record in puts]
         used += [record[QUEUE_FIELD] for record in others if record[0] in (REWRITE, DROP)]
+        used += [
+            rec.origin(record).to_bytes(6, "big")
+            for record in others
+            if record[0] == REWRITE and record[1] & HAS_ORIGIN
+        ]
         return sorted(self._unnamed.intersection(used))
 
     def _payload(self, named: Sequence[bytes], puts: list[bytes], others: list[bytes], acks: list[bytes]) -> bytes:

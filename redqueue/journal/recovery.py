@@ -65,12 +65,14 @@ class Recovered:
     """What the journal holds.
 
     :ivar queues: the PUT records of each queue, in the order of their places
+    :ivar names: the name that each number of a queue (6 bytes) stands for
     :ivar rewritten: the segment of each item whose last PUT is not in the
         segment where its id was first used
     :ivar damaged: whether damage was skipped (``salvage``)
     """
 
     queues: dict[bytes, list[bytes]] = field(default_factory=dict)
+    names: dict[bytes, bytes] = field(default_factory=dict)
     segments: list[OldSegment] = field(default_factory=list)
     rewritten: dict[bytes, int] = field(default_factory=dict)
     last_id: int = 0
@@ -328,6 +330,7 @@ class Recovery:
                 records.sort(key=rec.place)
         if self._names:
             result.last_queue = int.from_bytes(max(self._names), "big")
+        result.names = self._names
         result.damaged = self._damaged
         return result
 

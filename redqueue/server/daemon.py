@@ -24,8 +24,7 @@ from redqueue import __version__
 from redqueue.engine.broker import Broker
 from redqueue.engine.clock import Clock
 from redqueue.engine.journal import NullJournal
-from redqueue.engine.settings import QueueSettings
-from redqueue.journal import record as rec
+from redqueue.engine.settings import SettingsBook, written
 from redqueue.journal.lock import JournalInUse, Lock
 from redqueue.journal.log import Log
 from redqueue.journal.recovery import JournalDamaged, Recovery
@@ -34,6 +33,7 @@ from redqueue.options import BadOption, Options, load
 from redqueue.protocol.classic import COMMANDS
 from redqueue.protocol.request import Requests
 from redqueue.protocol.service import Service
+from redqueue.queue_tables import settings_book
 from redqueue.server.connection import Connection, Connections
 from redqueue.server.group_commit import GroupCommit
 from redqueue.server.tcp import Listeners
@@ -53,12 +53,14 @@ class Server:
     """One RedQueue server.
 
     :param options: as :func:`redqueue.options.load` gives them
+    :param book: the settings of the queues, as :func:`redqueue.queue_tables.settings_book` gives them
     """
 
     version = __version__
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, book: SettingsBook) -> None:
         self._options = options
+        self._book = book
         self._started = time.time()
         self._clock = Clock()
         self._connections = Connections(options.max_connections)
@@ -112,16 +114,9 @@ class Server:
 
     def _open_broker(self) -> None:
         options = self._options
-        settings = QueueSettings(
-            reserve_timeout=options.reserve_timeout,
-            prefetch=options.prefetch,
-            wait=options.wait,
-            max_items=options.max_items,
-            max_bytes=options.max_bytes,
-        )
         if options.reliable == "no":
             log.warning("reliable=no: items live in memory only and are gone when the server ends")
-            self._broker = Broker(settings, self._clock, NullJournal())
+            self._broker = Broker(self._book, self._clock, NullJournal())
             return
         directory = Path(options.logdir)
         directory.mkdir(parents=True, exist_ok=True)
@@ -137,8 +132,9 @@ class Server:
             wall_ns=time.time_ns,
             worker=Worker(asyncio.get_running_loop().call_soon_threadsafe),
         )
-        self._broker = Broker(settings, self._clock, self._journal)
+        self._broker = Broker(self._book, self._clock, self._journal)
         self._broker.last_id = recovered.last_id
+        self._broker.restore_names(recovered.names)
         for name, records in recovered.queues.items():
             self._broker.restore(name, records)
         self._salvaged = recovered.damaged
@@ -158,16 +154,12 @@ class Server:
         if not self._salvaged or journal is None:
             return
         size = 0
-        for queue in self._broker.queues.values():
-            for record in queue.ready:
-                rewritten = rec.replaced(
-                    record, queue.number, rec.payload(record), rec.flags(record), rec.expires(record)
-                )
-                journal.append(rewritten)
-                size += len(rewritten)
-                if size > SALVAGE_FRAME:
-                    await self._write(journal)
-                    size = 0
+        for rewritten in self._broker.rewritten():
+            journal.append(rewritten)
+            size += len(rewritten)
+            if size > SALVAGE_FRAME:
+                await self._write(journal)
+                size = 0
         if journal.pending:
             await self._write(journal)
         log.warning("salvage: what could be read is in new segments; the next start needs no --salvage")
@@ -237,6 +229,7 @@ class Server:
         self._ending = True
         log.info("%s: ending", name)
         self._listeners.close()
+        self._broker.ending = True
         for connection in self._connections:
             connection.end_input()
         self._commit.when_idle(self._close_connections)
@@ -308,6 +301,7 @@ class Server:
             ("threads", 1),
             ("reliable", self._options.reliable),
             ("accepting_conns", int(not self._ending)),
+            ("readonly", int(self._broker.readonly)),
             ("health", self._broker.failure or "ok"),
         ]
         if journal is not None:
@@ -322,12 +316,7 @@ class Server:
     def setting_stats(self) -> Iterable[tuple[str, object]]:
         """The options in force."""
         for name, value in asdict(self._options).items():
-            if isinstance(value, bool):
-                yield name, "yes" if value else "no"
-            elif isinstance(value, float):
-                yield name, f"{value:g}"
-            else:
-                yield name, value
+            yield name, written(value)
 
     def connection_stats(self) -> Iterable[tuple[str, object]]:
         """A few figures for each connection."""
@@ -396,12 +385,13 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
     try:
         options = load(sys.argv[1:] if arguments is None else arguments)
+        book = settings_book(options)
     except BadOption as error:
         print(f"redqueue_server.py: {error}", file=sys.stderr)
         return 2
     set_verbosity(options.verbose)
     try:
-        _run(options)
+        _run(options, book)
     except (JournalInUse, JournalDamaged) as error:
         log.critical("%s", error)
         return 1
@@ -412,9 +402,9 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _run(options: Options) -> None:
+def _run(options: Options, book: SettingsBook) -> None:
     async def serve() -> None:
-        await Server(options).run()
+        await Server(options, book).run()
 
     try:
         import uvloop

@@ -1,0 +1,152 @@
+"""The delayed items of a queue, which are not ready before a moment.
+
+A delay runs on the monotonic clock, which nobody sets; what the journal keeps is
+the wall-clock moment, which is turned into a delay again when it is replayed.
+However many items are delayed, the queue has one deadline for them, that of the
+earliest.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Callable, Iterator
+from heapq import heappop, heappush, heapreplace
+
+from redqueue.engine.deadlines import Deadlines
+from redqueue.journal import record as rec
+from redqueue.journal.record import ID_FIELD
+
+PROMOTE_MOST = 1000
+"""Items made ready in one go."""
+_NEAR = 8192
+"""Moments kept in a heap; when there are more, the later half becomes a run."""
+_ID_BITS = 64
+_ID_MASK = (1 << _ID_BITS) - 1
+
+
+class Moments:
+    """Pairs of a moment and an id, the earliest first; 16 bytes each.
+
+    Late ones are in runs: arrays sorted backwards, so that the earliest of a run
+    is taken from its end. A heap has the few that are next, and one has the first
+    of each run.
+    """
+
+    __slots__ = ("_near", "_runs")
+
+    def __init__(self) -> None:
+        self._near: list[int] = []
+        self._runs: list[tuple[int, int, array[int]]] = []
+
+    def __len__(self) -> int:
+        return len(self._near) + sum(1 + len(run) // 2 for _, _, run in self._runs)
+
+    def push(self, moment: int, item_id: int) -> None:
+        """Add a pair; both numbers are under 2**64."""
+        near = self._near
+        heappush(near, moment << _ID_BITS | item_id)
+        if len(near) > _NEAR:
+            self._spill()
+
+    def first(self) -> tuple[int, int] | None:
+        """The earliest pair, or None."""
+        near, runs = self._near, self._runs
+        if runs and (not near or runs[0][0] < near[0]):
+            pair = runs[0][0]
+        elif near:
+            pair = near[0]
+        else:
+            return None
+        return pair >> _ID_BITS, pair & _ID_MASK
+
+    def pop(self) -> None:
+        """Remove the earliest pair, of which there must be one."""
+        near, runs = self._near, self._runs
+        if not runs or (near and near[0] < runs[0][0]):
+            heappop(near)
+            return
+        _, number, run = runs[0]
+        if run:
+            moment, item_id = run.pop(), run.pop()
+            heapreplace(runs, (moment << _ID_BITS | item_id, number, run))
+        else:
+            heappop(runs)
+
+    def _spill(self) -> None:
+        near = self._near
+        near.sort()
+        half = len(near) // 2
+        run: array[int] = array("Q")
+        for pair in reversed(near[half:]):
+            run.append(pair & _ID_MASK)
+            run.append(pair >> _ID_BITS)
+        del near[half:]
+        moment, item_id = run.pop(), run.pop()
+        number = 1 + max((number for _, number, _ in self._runs), default=0)
+        heappush(self._runs, (moment << _ID_BITS | item_id, number, run))
+
+
+class Delayed:
+    """Items that wait for their moment.
+
+    :param deadlines: wakes it at the earliest moment
+    :param make_ready: called with a record, and its deliveries so far, whose moment has come
+    """
+
+    __slots__ = ("_deadlines", "_deliveries", "_make_ready", "_moments", "_records", "deadline")
+
+    def __init__(self, deadlines: Deadlines, make_ready: Callable[[bytes, int], None]) -> None:
+        self._deadlines = deadlines
+        self._make_ready = make_ready
+        self._moments = Moments()
+        self._records: dict[int, bytes] = {}
+        self._deliveries: dict[int, int] = {}
+        self.deadline: float | None = None
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The records, in no order."""
+        return iter(self._records.values())
+
+    def add(self, record: bytes, due: float, deliveries: int) -> None:
+        """Keep an item until the monotonic moment ``due`` (seconds)."""
+        item_id = rec.item_id(record)
+        self._records[item_id] = record
+        if deliveries:
+            self._deliveries[item_id] = deliveries
+        self._moments.push(max(0, math.ceil(due * 1e9)), item_id)
+        if self.deadline is None or due < self.deadline:
+            self._deadlines.set(self, due)
+
+    def expire(self, now: float) -> None:
+        """The earliest moment has come: make ready what is due, a bounded number of items."""
+        moments = self._moments
+        due = int(now * 1e9) + 1  # no float has a nanosecond's precision after some weeks
+        for _ in range(PROMOTE_MOST):
+            first = moments.first()
+            if first is None:
+                return
+            if first[0] > due:
+                self._deadlines.set(self, max(first[0] / 1e9, math.nextafter(now, math.inf)))
+                return
+            moments.pop()
+            record = self._records.pop(first[1], None)
+            if record is not None:
+                self._make_ready(record, self._deliveries.pop(first[1], 0))
+        if self._records:
+            self._deadlines.set(self, math.nextafter(now, math.inf))  # in another turn of the loop
+
+    def drop_below(self, bar: bytes) -> list[bytes]:
+        """Remove the items whose id bytes are below ``bar``; returns their records."""
+        dropped = [record for record in self._records.values() if record[ID_FIELD] < bar]
+        for record in dropped:
+            item_id = rec.item_id(record)
+            del self._records[item_id]
+            self._deliveries.pop(item_id, None)
+        if not self._records:
+            self._moments = Moments()
+            self._deadlines.clear(self)
+        return dropped
