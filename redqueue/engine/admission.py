@@ -32,15 +32,26 @@ def admit(queue: Queue, arrival: Arrival) -> bool:
     return True
 
 
+def fits(queue: Queue, size: int) -> bool:
+    """Whether an item of ``size`` bytes is within the queue's limits."""
+    settings = queue.settings
+    if settings.max_items and queue.items >= settings.max_items:
+        return False
+    return not settings.max_bytes or queue.bytes + size <= settings.max_bytes
+
+
 def has_room(queue: Queue, size: int) -> bool:
     """Whether an item of ``size`` bytes may be put, older ones being dropped for it where the settings say so."""
-    settings = queue.settings
-    items = queue.items + 1 - settings.max_items if settings.max_items else 0
-    excess = queue.bytes + size - settings.max_bytes if settings.max_bytes else 0
-    if items <= 0 and excess <= 0:
+    if fits(queue, size):
         return True
+    settings = queue.settings
     if settings.overflow != DROP_OLDEST or (settings.max_bytes and size > settings.max_bytes):
         return False
+    items = queue.items + 1 - settings.max_items if settings.max_items else 0
+    excess = queue.bytes + size - settings.max_bytes if settings.max_bytes else 0
+    oldest = queue.ready.first()
+    if oldest is not None and items <= 1 and excess <= rec.payload_size(oldest):
+        return True
     for record in queue.ready:
         items -= 1
         excess -= rec.payload_size(record)
@@ -98,11 +109,8 @@ def capped(queue: Queue, expires: int) -> int:
 
 def _make_room(queue: Queue, size: int) -> None:
     """Drop the oldest ready items until there is room for ``size`` bytes."""
-    settings, ready = queue.settings, queue.ready
-    while (settings.max_items and queue.items >= settings.max_items) or (
-        settings.max_bytes and queue.bytes + size > settings.max_bytes
-    ):
-        _discard(queue, *ready.take_first())
+    while not fits(queue, size):
+        _discard(queue, *queue.ready.take_first())
 
 
 def _discard(queue: Queue, record: bytes, deliveries: int) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from redqueue.engine.admission import has_room
+from redqueue.engine.admission import fits
 from redqueue.engine.queue import Queue
 from redqueue.journal import record as rec
 
@@ -81,7 +81,7 @@ def _redrive_some(grave: Queue, most: int, receipt: Any) -> tuple[int, bool]:
             kept.append((letter, deliveries))
             continue
         queue = ledger.open(name)
-        if not has_room(queue, rec.payload_size(letter)) or not queue.is_settled():
+        if not fits(queue, rec.payload_size(letter)) or not queue.is_settled():
             kept.append((letter, deliveries))
             break
         _send_back(grave, letter, deliveries, queue, receipt)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from redqueue.engine.broker import Broker
 from redqueue.engine.clock import ManualClock
-from redqueue.engine.settings import QueueSettings
+from redqueue.engine.settings import QueueSettings, SettingsBook
 from redqueue.journal import record as rec
 
 
@@ -58,21 +58,25 @@ class ListJournal:
             elif record[0] in (rec.PUT, rec.REWRITE):
                 alive[record[rec.ID_FIELD]] = record
             elif record[0] == rec.DROP:
-                queue, below = record[2:8], record[8:16]
-                alive = {i: r for i, r in alive.items() if r[2:8] != queue or i >= below}
+                queue, below = self.name_of(record), record[8:16]
+                alive = {i: r for i, r in alive.items() if self.name_of(r) != queue or i >= below}
             else:
                 assert record[0] == rec.WIPE
                 alive = {i: r for i, r in alive.items() if i >= record[1:9]}
         queues: dict[bytes, list[bytes]] = {}
         for record in sorted(alive.values(), key=rec.place):
-            queues.setdefault(self.names[int.from_bytes(record[rec.QUEUE_FIELD], "big")], []).append(record)
+            queues.setdefault(self.name_of(record), []).append(record)
         return queues
+
+    def name_of(self, record: bytes) -> bytes:
+        """The queue that a record speaks of."""
+        return self.names[int.from_bytes(record[rec.QUEUE_FIELD], "big")]
 
 
 class Engine:
     """A broker on a list, with a clock that is turned by hand."""
 
-    def __init__(self, settings: QueueSettings | None = None, clock: ManualClock | None = None) -> None:
+    def __init__(self, settings: QueueSettings | SettingsBook | None = None, clock: ManualClock | None = None) -> None:
         self.settings = settings or QueueSettings()
         self.clock = clock or ManualClock()
         self.journal = ListJournal()
@@ -96,28 +100,21 @@ class Engine:
         while self.broker.deadlines.fire(self.clock.now):
             pass
 
-    def put(self, queue: bytes, payload: bytes, ttl: float = 0) -> bool:
-        """Put an item, with a TTL in seconds."""
+    def put(self, queue: bytes, payload: bytes, ttl: float = 0, delay: float = 0) -> bool:
+        """Put an item, with a TTL and a delay in seconds."""
         expires = self.clock.wall + int(ttl * 1e9) if ttl else 0
-        return self.broker.open(queue).put(payload, 0, expires, payload)
+        return self.broker.open(queue).put(payload, 0, expires, payload, delay)
 
     def restart(self) -> Engine:
         """What a server finds that replays this one's journal; an uncommitted batch is lost."""
         fresh = Engine(self.settings, self.clock)
-        last = 0
+        fresh.journal.names = dict(self.journal.names)
+        fresh.journal.written = list(self.journal.written)
+        fresh.broker.last_id = max((rec.item_id(r) for kind, r in self.journal.written if kind == "put"), default=0)
+        fresh.broker.restore_names({number.to_bytes(6, "big"): name for number, name in self.journal.names.items()})
         for name, records in self.journal.items().items():
             fresh.broker.restore(name, records)
-        for kind, record in self.journal.written:
-            if kind == "put":
-                last = max(last, rec.item_id(record))
-        fresh.broker.last_id = last
-        number = {name: queue.number for name, queue in fresh.broker.queues.items()}
-        restored = []
-        for name, records in self.journal.items().items():
-            for record in records:
-                restored.append(("put", record[:2] + number[name].to_bytes(6, "big") + record[8:]))
-        fresh.journal.written = restored + fresh.journal.open
-        fresh.journal.open = []
+        fresh.commit()
         return fresh
 
 
