@@ -45,7 +45,7 @@ def has_room(queue: Queue, size: int) -> bool:
     if fits(queue, size):
         return True
     settings = queue.settings
-    if settings.overflow != DROP_OLDEST or (settings.max_bytes and size > settings.max_bytes):
+    if settings.overflow != DROP_OLDEST:
         return False
     items = queue.items + 1 - settings.max_items if settings.max_items else 0
     excess = queue.bytes + size - settings.max_bytes if settings.max_bytes else 0

@@ -54,6 +54,16 @@ class TestPut:
         engine.advance(0.02)
         assert payloads(engine, Q) == [b"soon"]
 
+    def test_each_has_its_own_moment(self) -> None:
+        engine = Engine()
+        engine.put(Q, b"a", delay=5.3)
+        engine.put(Q, b"b", delay=5)
+        engine.commit()
+        engine.advance(5.1)
+        assert payloads(engine, Q) == [b"b"]
+        engine.advance(0.2)
+        assert payloads(engine, Q) == [b"a", b"b"]
+
     def test_takes_its_place_by_the_order_of_arrival(self) -> None:
         engine = Engine()
         engine.put(Q, b"a", delay=10)
@@ -247,13 +257,16 @@ class TestMany:
         assert taken / 200_000 < 25, "bytes an item"
 
 
-@given(st.lists(st.one_of(st.none(), st.integers(0, 50)), max_size=200))
-def test_moments_against_a_sorted_list(steps: list[int | None]) -> None:
+@given(
+    st.lists(st.integers(0, 50), max_size=40),
+    st.lists(st.one_of(st.none(), st.none(), st.integers(0, 50)), max_size=80),
+)
+def test_moments_against_a_sorted_list(pushes: list[int], others: list[int | None]) -> None:
     near = delayed._NEAR
     delayed._NEAR = 4
     try:
         moments, model = Moments(), list[tuple[int, int]]()
-        for number, step in enumerate(steps):
+        for number, step in enumerate([*pushes, *others]):
             if step is not None:
                 moments.push(step, number)
                 model = sorted([*model, (step, number)])

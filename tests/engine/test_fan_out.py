@@ -99,7 +99,9 @@ class TestChildren:
         assert payloads(engine, AUDIT) == []
 
     def test_what_is_put_on_a_child_stays_there(self) -> None:
-        engine = subscribed(AUDIT, b"#+all")
+        engine = subscribed(AUDIT)
+        engine.broker.open(AUDIT)
+        engine.broker.subscribe(b"#+all")
         put(engine, AUDIT, b"a")
         assert [payloads(engine, name) for name in (P, AUDIT, b"#+all")] == [[], [b"a"], []]
 

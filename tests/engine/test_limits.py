@@ -78,6 +78,16 @@ class TestDropOldest:
         assert payloads(engine, Q) == [b"z", b"1234567"]
         assert queue_of(engine).discarded == 2
 
+    def test_refused_where_all_that_is_ready_would_not_make_room(self) -> None:
+        engine = filled(QueueSettings(max_bytes=10, overflow="drop-oldest"), b"123456", b"x", b"y")
+        assert queue_of(engine).reserve(Consumer()) is not None
+        assert not engine.put(Q, b"12345")
+        engine.commit()
+        assert payloads(engine, Q) == [b"x", b"y"]
+        assert engine.put(Q, b"1234")
+        engine.commit()
+        assert payloads(engine, Q) == [b"1234"]
+
     def test_nothing_goes_for_an_item_that_cannot_fit(self) -> None:
         engine = filled(QueueSettings(max_bytes=10, overflow="drop-oldest"), b"xxxx")
         assert not engine.put(Q, b"y" * 11)
@@ -122,6 +132,17 @@ class TestPause:
         engine.broker.resume(queue_of(engine))
         assert got == [b"a"]
         assert queue_of(engine).reserve(Consumer()) is not None
+
+    def test_it_stands_whatever_happens_to_the_head_meanwhile(self) -> None:
+        engine = filled(QueueSettings(), b"1", b"2")
+        engine.broker.pause(queue_of(engine), None)
+        queue_of(engine).rewrite_head(b"one", 0, 0, None)
+        engine.commit()
+        assert queue_of(engine).reserve(Consumer()) is None
+        engine.broker.flush(queue_of(engine), None)
+        engine.put(Q, b"3")
+        engine.commit()
+        assert queue_of(engine).reserve(Consumer()) is None
 
     def test_what_is_held_can_be_acknowledged_and_given_back(self) -> None:
         engine = filled(QueueSettings(), b"a", b"b")

@@ -164,6 +164,7 @@ class TestLetters:
         lose(engine)
         lose(engine)
         assert payloads(engine, Q) == [b"a"]
+        assert (rec.origin(head(engine, Q)), engine.broker.queues[Q].dead_letters) == (0, 0)
 
     def test_no_limit_stops_it(self) -> None:
         engine = filled(QueueSettings(max_deliveries=1, max_items=1), b"a")

@@ -165,6 +165,26 @@ class Life(RuleBasedStateMachine):
                 self.lose(queue, item)
             self.holding(queue, who).clear()
 
+    @rule(queue=ANY_QUEUE, how=st.sampled_from(["close", "close", "cancel", "delay"]))
+    def take_and_return(self, queue: bytes, how: str) -> None:
+        """What workers do that an item is too much for."""
+        found = self.engine.broker.queues.get(queue)
+        worker = Consumer()
+        ready = self.model.ready(queue)
+        reservation = found.reserve(worker) if found else None
+        assert (reservation is not None) == bool(ready)
+        if found is None or reservation is None:
+            return
+        if how == "close":
+            worker.close()
+            self.lose(queue, ready[0])
+        else:
+            delay = 9 if how == "delay" else 0
+            found.cancel(reservation, delay)
+            ready[0].ready_at = self.model.now + delay
+            self.return_to_place(ready[0])
+        self.engine.commit()
+
     def lose(self, queue: bytes, item: Item) -> None:
         item.holder = None
         settings = self.settings
