@@ -91,7 +91,7 @@ def run_redrive(session: Session, request: Request, body: bytes) -> None:
         return
     broker = session.broker
     queue = session.queues.get(request.queue)
-    if session.last_put > broker.committed or (queue is not None and not queue.is_settled()):
+    if queue is not None and not queue.is_settled():
         session.stall_and_retry()
         return
     if queue is not None and broker.redrive(queue, request.delta or ALL, session.receipt(request)):
