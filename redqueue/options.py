@@ -3,7 +3,8 @@
 An option is set on the command line (``--segment_size=64mb``; dashes and
 underscores alike), in the environment (``REDQUEUE_SEGMENT_SIZE=64mb``) or in a
 TOML file named by ``--config`` (``segment_size = "64mb"``). The command line
-wins over the environment, and that over the file.
+wins over the environment, and that over the file. The tables of single queues
+in that file are read by :mod:`redqueue.queue_tables`.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ class BadOption(ValueError):
 
 _DURATION_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "": 1}
 _SIZE_UNITS = {"": 1, "b": 1, "k": 1 << 10, "kb": 1 << 10, "m": 1 << 20, "mb": 1 << 20, "g": 1 << 30, "gb": 1 << 30}
+MAX_NAME = 250
+"""Bytes of a queue's name that a client can send."""
+_NO_NAME = re.compile(r"[\x00-\x20\x7f]")
 _QUANTITY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([a-z]*)")
 
 
@@ -68,6 +72,15 @@ def parse_store(text: str) -> str:
     """The address of a cluster, which this version cannot use."""
     if text:
         raise BadOption(f"wants to be left empty, not {text!r}: this version has no cluster, the journal is the store")
+    return text
+
+
+def parse_queue(text: str) -> str:
+    """The name of a queue, or nothing."""
+    if _NO_NAME.search(text) or len(text.encode()) > MAX_NAME:
+        raise BadOption(f"wants the name of a queue, up to {MAX_NAME} bytes without spaces, not {text!r}")
+    if "+" in text:
+        raise BadOption(f"wants the name of a queue that is nobody's child, not {text!r}")
     return text
 
 
@@ -174,8 +187,8 @@ OPTIONS = (
         "256mb",
         parse_size,
         "SIZE",
-        "bytes of items that all queues together hold in memory; what is more waits on the disk, in the journal, and is "
-        "read back as its turn comes near; 0: no limit. Without a journal (reliable=no) everything is in memory",
+        "bytes of items that all queues together hold in memory; what is more waits in the journal and is read "
+        "back as its turn comes near; 0: no limit. Without a journal (reliable=no) everything is in memory",
         0,
     ),
     Option("max_item_size", "1mb", parse_size, "SIZE", "largest item taken", 1, 512 << 20),
@@ -193,10 +206,65 @@ OPTIONS = (
     Option(
         "wait", "0", parse_duration, "DURATION", "how long a plain get waits on an empty queue; 0: not at all", 0, 86400
     ),
+    Option(
+        "ttl",
+        "0",
+        parse_duration,
+        "DURATION",
+        "how long items live that name no time to live, and the most they may ask for; 0: no limit",
+        0,
+        86400 * 3650,
+    ),
+    Option(
+        "max_deliveries",
+        "0",
+        parse_whole,
+        "N",
+        "an item whose worker was lost so many times, by a closed connection or a passed deadline, goes to the dead "
+        "letters; 0: never",
+        0,
+    ),
+    Option(
+        "dead_letter",
+        "",
+        parse_queue,
+        "QUEUE",
+        "the queue that takes dead letters; empty: for each queue the one of its name with .dead behind it",
+    ),
+    Option(
+        "retry_delay",
+        "0",
+        parse_duration,
+        "DURATION",
+        "how long an item waits after its worker was lost; doubles with each loss, up to an hour",
+        0,
+        3600,
+    ),
+    Option(
+        "requeue",
+        "head",
+        _choice("head", "tail"),
+        "head|tail",
+        "where an item goes that was not acknowledged: head: to its old place; tail: to the end",
+    ),
     Option("max_items", "0", parse_whole, "N", "most items in a queue; 0: no limit", 0),
     Option("max_bytes", "0", parse_size, "SIZE", "most bytes of items in a queue; 0: no limit", 0),
+    Option(
+        "overflow",
+        "refuse",
+        _choice("refuse", "drop-oldest"),
+        "refuse|drop-oldest",
+        "what a full queue does: refuse: set gets NOT_STORED; drop-oldest: its oldest ready items go",
+    ),
+    Option(
+        "fanout_only",
+        "no",
+        parse_switch,
+        "yes|no",
+        "whether a queue with children (queue+child) keeps no copy for itself",
+    ),
     Option("store", "", parse_store, "URL", "address of a cluster; this version has none, the journal is the store"),
-    Option("config", "", str, "FILE", "a TOML file with options, named as here"),
+    Option("config", "", str, "FILE", "a TOML file with options, named as here, and with tables for queues"),
     Option("enable_shutdown", "no", parse_switch, "yes|no", "whether clients may end the server with `shutdown`"),
     Option("verbose", "no", parse_switch, "yes|no", "log more, as `verbosity 1` does"),
     Option(
@@ -207,6 +275,8 @@ OPTIONS = (
         "start with a damaged journal: skip the damage and log what it cost; copy the journal first",
     ),
 )
+QUEUE_TABLES = "queue"
+"""In a file, the table of the tables of single queues (:mod:`redqueue.queue_tables`)."""
 _BY_NAME = {option.name: option for option in OPTIONS}
 _SWITCHES = {option.name for option in OPTIONS if option.parse is parse_switch}
 
@@ -228,8 +298,15 @@ class Options:
     reserve_timeout: float
     prefetch: int
     wait: float
+    ttl: float
+    max_deliveries: int
+    dead_letter: str
+    retry_delay: float
+    requeue: str
     max_items: int
     max_bytes: int
+    overflow: str
+    fanout_only: bool
     store: str
     config: str
     enable_shutdown: bool
@@ -273,25 +350,43 @@ def _checked(option: Option, text: str, shown: str) -> Any:
         raise BadOption(f"{shown} {error}") from None
 
 
-def _from_file(path: Path) -> dict[str, Any]:
+def read_file(path: Path) -> dict[str, Any]:
+    """What is in a TOML file.
+
+    :raises BadOption: where it cannot be read or is none
+    """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadOption(f"--config={path} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadOption(f"--config={path} is not TOML: {error}") from None
+
+
+def _from_file(path: Path) -> dict[str, Any]:
     values = {}
-    for key, value in content.items():
+    for key, value in read_file(path).items():
+        if key == QUEUE_TABLES and isinstance(value, dict):
+            continue
         name = key.replace("-", "_")
         option = _BY_NAME.get(name)
         if option is None or name == "config":
             raise BadOption(f"{path}: unknown option {key!r}{_nearest(name)}")
-        if isinstance(value, bool):
-            value = "yes" if value else "no"
-        if not isinstance(value, (str, int, float)):
-            raise BadOption(f"{path}: {key} wants {option.form}, not a {type(value).__name__}")
-        values[name] = _checked(option, str(value), f"{path}: {key}")
+        values[name] = value_in_file(option, value, f"{path}: {key}")
     return values
+
+
+def value_in_file(option: Option, value: object, shown: str) -> Any:
+    """The value of an option that a file gives as ``value``.
+
+    :param shown: where it stands, for the message
+    :raises BadOption: where it is none that is allowed
+    """
+    if isinstance(value, bool):
+        value = "yes" if value else "no"
+    if not isinstance(value, (str, int, float)):
+        raise BadOption(f"{shown} wants {option.form}, not a {type(value).__name__}")
+    return _checked(option, str(value), shown)
 
 
 def _with_underscores(argument: str) -> str:

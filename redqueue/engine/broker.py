@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from redqueue.engine import admission, dead_letters, losses
+from redqueue.engine.arrival import Arrival
 from redqueue.engine.clock import Clock
 from redqueue.engine.journal import Journal
 from redqueue.engine.ledger import ITEM_COST, Batch, Ledger
 from redqueue.engine.queue import Queue
-from redqueue.engine.settings import QueueSettings
+from redqueue.engine.settings import QueueSettings, SettingsBook
+from redqueue.engine.subscriptions import Subscriptions
+from redqueue.engine.topics import Topics, is_child, is_pattern, parts, words
 from redqueue.journal import record as rec
 
 EVICT_MOST = 2000
@@ -34,19 +39,21 @@ class Swap(enum.Enum):
 class Broker(Ledger):
     """The engine: every queue of a server.
 
-    :param settings: the settings of all queues
+    :param settings: the settings of all queues, or a book of them
     :param clock: tells the time
     :param journal: takes the records
     :param memory: bytes of items that all queues together may hold in memory; 0 for no limit
 
     :ivar queues: by name; a name without a queue has no entry
-    :ivar total_items: items put since the start or the last ``stats reset``
+    :ivar subscriptions: the children that exist
     """
 
-    def __init__(self, settings: QueueSettings, clock: Clock, journal: Journal, memory: int = 0) -> None:
-        super().__init__(settings, clock, journal, memory)
+    def __init__(self, settings: QueueSettings | SettingsBook, clock: Clock, journal: Journal, memory: int = 0) -> None:
+        book = settings if isinstance(settings, SettingsBook) else SettingsBook(settings)
+        super().__init__(book, clock, journal, memory)
         self.queues: dict[bytes, Queue] = {}
-        self.total_items = 0
+        self.subscriptions = Subscriptions(self)
+        self._resumptions: dict[Queue, _Resumption] = {}
         self._hand: Iterator[Queue] = iter(())
         self._share = 2 * self.window()
 
@@ -58,6 +65,8 @@ class Broker(Ledger):
         if queue is None:
             queue = Queue(self, name, self.journal.open_queue(name), self.forget)
             self.queues[name] = queue
+            if self.subscriptions:
+                queue.set_children(self.subscriptions.children_of(name))
             queue.rest_if_empty()
         return queue
 
@@ -65,6 +74,94 @@ class Broker(Ledger):
         """An empty queue that nobody uses costs nothing from here on."""
         del self.queues[queue.name]
         self.journal.close_queue(queue.number)
+
+    def restore(
+        self, name: bytes, ids: array[int], heads: list[bytes], payload_bytes: int, fields: int, mortal: int
+    ) -> None:
+        """Put items back that the journal has kept. Call before anything else uses the broker.
+
+        The other arguments are those of :meth:`Queue.restore_items`.
+        """
+        self.open(name).restore_items(ids, heads, payload_bytes, fields, mortal)
+
+    def restore_subscriptions(self, records: list[bytes]) -> None:
+        """Take the records of the queue that the subscriptions are kept in, before any other queue is restored."""
+        self.subscriptions.restore(records)
+
+    def restore_names(self, names: Mapping[bytes, bytes]) -> None:
+        """Take the names that the numbers (6 bytes) in the restored records stand for."""
+        self.origins.restore(names)
+
+    # -- rules for puts and returns (redqueue.engine.ledger.Ledger) --------------
+
+    def admit(self, queue: Queue, arrival: Arrival) -> bool:
+        """Put an item that is not a plain one; False where it cannot be taken."""
+        return admission.admit(queue, arrival)
+
+    def fan_out(self, queue: Queue, arrival: Arrival) -> bool:
+        """Put an item into a queue's children, and into the queue itself as its settings say: all or none."""
+        targets = list(map(self.open, queue.children))
+        if not queue.settings.fanout_only:
+            targets.append(queue)
+        size = len(arrival.payload)
+        if not all(admission.has_room(target, size) for target in targets):
+            return False
+        records: list[bytes] = []
+        for target in targets:
+            admission.take(target, arrival, records.append)
+            arrival = arrival._replace(receipt=None)
+        if rec.differ_in_queue_only(records):
+            self.journal.put_together(records)
+        else:
+            for record in records:
+                self.journal_put(record)
+        return True
+
+    def put_back(self, queue: Queue, record: bytes, deliveries: int, delay: float, is_loss: bool) -> None:
+        """Put an item back that was delivered and not acknowledged, where the queue has rules for that."""
+        losses.put_back(queue, record, deliveries, delay, is_loss)
+
+    # -- children ---------------------------------------------------------------
+
+    def subscribe(self, name: bytes) -> None:
+        """A child that is read exists from here on, and gets its copy of what is put on its parents.
+
+        :param name: any queue that is read; one that is no child, or exists, is left alone
+        :raises StorageFailed: when the journal has failed
+        """
+        if not is_child(name) or name in self.subscriptions:
+            return
+        self.subscriptions.add(name)
+        self._bind(name)
+
+        def rollback() -> None:
+            self.subscriptions.discard(name)
+            self._unbind(name)
+
+        self.effect(lambda: None, rollback, None)
+
+    def _bind(self, child: bytes) -> None:
+        for queue in self._parents_of(child):
+            if child not in queue.children:
+                queue.set_children((*queue.children, child))
+
+    def _unbind(self, child: bytes) -> None:
+        for queue in self._parents_of(child):
+            queue.set_children(tuple(name for name in queue.children if name != child))
+
+    def _parents_of(self, child: bytes) -> Iterator[Queue]:
+        """The parents of a child that are open."""
+        parent, _ = parts(child)
+        if not is_pattern(parent):
+            queue = self.queues.get(parent)
+            if queue is not None:
+                yield queue
+            return
+        topic = Topics()
+        topic.add(words(parent), child)
+        for queue in self.queues.values():
+            if not is_child(queue.name) and any(topic.match(words(queue.name))):
+                yield queue
 
     # -- the batch ----------------------------------------------------------
 
@@ -181,6 +278,8 @@ class Broker(Ledger):
         self.check_storage()
         below = self.last_id + 1
         self.append(rec.wipe(below))
+        for record in self.subscriptions.rewritten():
+            self.append(record)
         queues = list(self.queues.values())
         for queue in queues:
             queue.expect_flush()
@@ -192,7 +291,7 @@ class Broker(Ledger):
                 items += dropped
                 stored += size
                 queue.settle()
-            self.journal.bury_below(below, items, stored)
+            self.journal.bury_all(items, stored)
             self.housekeeping()
 
         self.effect(commit, lambda: None, receipt)
@@ -200,6 +299,69 @@ class Broker(Ledger):
     def flush_all_later(self, seconds: float) -> None:
         """:meth:`flush_all`, ``seconds`` from now; a restart before that forgets it."""
         self.deadlines.set(_DelayedFlush(self), self.clock.now + seconds)
+
+    # -- operators' verbs ---------------------------------------------------------
+
+    def pause(self, queue: Queue, seconds: float | None) -> None:
+        """Hand out no item of ``queue`` for so many seconds, None for until it is resumed or the server ends."""
+        self._forget_resumption(queue)
+        queue.pause()
+        if seconds is not None:
+            resumption = self._resumptions[queue] = _Resumption(self, queue)
+            self.deadlines.set(resumption, self.clock.now + seconds)
+
+    def resume(self, queue: Queue) -> None:
+        """Hand out items of ``queue`` again."""
+        self._forget_resumption(queue)
+        queue.resume()
+
+    def _forget_resumption(self, queue: Queue) -> None:
+        resumption = self._resumptions.pop(queue, None)
+        if resumption is not None:
+            self.deadlines.clear(resumption)
+
+    def drop(self, name: bytes, receipt: Any) -> bool:
+        """Drop all items of a queue, its subscription and what else there is of it.
+
+        :returns: False where there is neither a queue nor a subscription of that name
+        :raises StorageFailed: when the journal has failed
+        """
+        queue = self.queues.get(name)
+        if queue is None and name not in self.subscriptions:
+            return False
+        self.check_storage()
+        if name in self.subscriptions:
+            self._unsubscribe(name, receipt)
+        if queue is not None:
+            self.flush(queue, receipt)
+            self.resume(queue)
+            self.effect(lambda: self._forget_if_unused(queue), lambda: None, None)
+        return True
+
+    def _forget_if_unused(self, queue: Queue) -> None:
+        if self.queues.get(queue.name) is queue and not queue.in_use():
+            self.deadlines.clear(queue)
+            self.forget(queue)
+
+    def _unsubscribe(self, child: bytes, receipt: Any) -> None:
+        record = self.subscriptions.remove(child)
+        self._unbind(child)
+
+        def rollback() -> None:
+            self.subscriptions.put_back(child, record)
+            self._bind(child)
+
+        self.effect(lambda: None, rollback, receipt)
+
+    def redrive(self, grave: Queue, most: int, receipt: Any) -> bool:
+        """Put up to ``most`` dead letters back to where they came from, the oldest first.
+
+        :param grave: a settled queue
+        :returns: whether there was one that could go back
+        :raises StorageFailed: when the journal has failed
+        """
+        self.check_storage()
+        return dead_letters.redrive(grave, most, receipt)
 
     # -- sums ---------------------------------------------------------------
 
@@ -223,3 +385,15 @@ class _DelayedFlush:
         if not self.broker.failure:
             self.broker.flush_all(None)
             self.broker.housekeeping()
+
+
+class _Resumption:
+    __slots__ = ("broker", "deadline", "queue")
+
+    def __init__(self, broker: Broker, queue: Queue) -> None:
+        self.broker = broker
+        self.queue = queue
+        self.deadline: float | None = None
+
+    def expire(self, now: float) -> None:
+        self.broker.resume(self.queue)

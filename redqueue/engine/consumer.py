@@ -15,8 +15,8 @@ class Source(Protocol):
     def acknowledge_with_put(self, reservation: Reservation, receipt: Any) -> None:
         """The item is done with if what is put in the same batch can be stored."""
 
-    def cancel(self, reservation: Reservation) -> None:
-        """The consumer gives the item back."""
+    def cancel(self, reservation: Reservation, delay: float = 0.0) -> None:
+        """The consumer gives the item back, not to be ready before ``delay`` seconds have passed."""
 
     def give_back(self, reservation: Reservation) -> None:
         """The consumer has gone."""
@@ -61,6 +61,10 @@ class Consumer:
         for held in list(self.held.values()):
             for reservation in list(held):
                 reservation.queue.give_back(reservation)
+
+
+ANYBODY = Consumer()
+"""Holds nothing, and stands for whoever might ask."""
 
 
 class Reservation:

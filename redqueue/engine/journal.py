@@ -40,8 +40,11 @@ class Journal(Protocol):
     def open_queue(self, name: bytes) -> int:
         """A number, under 2**48, that stands for the queue ``name`` in records."""
 
+    def pin_queue(self, name: bytes) -> int:
+        """A number for a queue that stays, whether the queue is open or not."""
+
     def close_queue(self, number: int) -> None:
-        """The queue holds nothing; no record will use its number any more."""
+        """The queue holds nothing; no record will use its number any more, unless it is pinned."""
 
     def bury(self, ids: Iterator[int], items: int, stored: int) -> None:
         """Items are dead by a committed DROP, without an ACK of their own.
@@ -51,8 +54,8 @@ class Journal(Protocol):
         :param stored: bytes of their records
         """
 
-    def bury_below(self, below: int, items: int, stored: int) -> None:
-        """All items with lower ids are dead by a committed WIPE. Arguments as for :meth:`bury`."""
+    def bury_all(self, items: int, stored: int) -> None:
+        """All items that there were are dead by a committed WIPE. Arguments as for :meth:`bury`."""
 
     def read(self, ids: Sequence[int], done: Fetched) -> None:
         """Have the records of living items read back.
@@ -90,13 +93,17 @@ class NullJournal:
         self._last += 1
         return self._last
 
+    def pin_queue(self, name: bytes) -> int:
+        """A number."""
+        return self.open_queue(name)
+
     def close_queue(self, number: int) -> None:
         """Nothing to do."""
 
     def bury(self, ids: Iterator[int], items: int, stored: int) -> None:
         """Nothing to do."""
 
-    def bury_below(self, below: int, items: int, stored: int) -> None:
+    def bury_all(self, items: int, stored: int) -> None:
         """Nothing to do."""
 
     def read(self, ids: Sequence[int], done: Fetched) -> None:

@@ -6,11 +6,13 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from redqueue.engine.arrival import Arrival
 from redqueue.engine.clock import Clock
 from redqueue.engine.consumer import Consumer, Reservation
 from redqueue.engine.deadlines import Deadlines
 from redqueue.engine.journal import Journal
-from redqueue.engine.settings import QueueSettings
+from redqueue.engine.origins import Origins
+from redqueue.engine.settings import SettingsBook
 from redqueue.engine.tokens import Tokens
 
 log = logging.getLogger(__name__)
@@ -51,32 +53,38 @@ class Batch:
 class Ledger:
     """The engine's book: every queue writes into it.
 
-    :param settings: the settings of all queues
+    :param book: the settings of each queue
     :param clock: tells the time
     :param journal: takes the records
     :param memory: bytes of items that all queues together may hold in memory; 0 for no limit
 
     :ivar batch: number of the open batch
     :ivar committed: number of the last committed batch
+    :ivar total_items: items put since the start or the last ``stats reset``
     :ivar failure: why the journal takes nothing, in words; empty while it does
     :ivar shortage: why it takes acknowledgements only: there is no space, in words; empty while there is
+    :ivar draining: whether the server takes no items because it is to end
+    :ivar readonly: whether it takes none because an operator says so
     :ivar refusing: whether a put must ask why before it goes on
+    :ivar ending: whether the server itself closes the connections, so that no item is lost by its worker's fault
     :ivar cold_cost: what the records that are not in memory would cost there, bytes
     :ivar cold_queues: how many queues have such
     :ivar on_append: called when something was journaled outside of a request
     """
 
-    def __init__(self, settings: QueueSettings, clock: Clock, journal: Journal, memory: int = 0) -> None:
+    def __init__(self, book: SettingsBook, clock: Clock, journal: Journal, memory: int = 0) -> None:
         self.memory = memory
         self.cold_cost = 0
         self.cold_queues = 0
-        self.settings = settings
+        self.book = book
         self.clock = clock
         self.journal = journal
         self.journal_put = journal.put
         self.journal_ack = journal.acknowledge
         self.append = journal.append
         self.deadlines = Deadlines()
+        self.origins = Origins(journal)
+        self.total_items = 0
         self.last_id = 0
         self.batch = 1
         self.committed = 0
@@ -88,7 +96,9 @@ class Ledger:
         self.failure = ""
         self.shortage = ""
         self.draining = False
+        self.readonly = False
         self.refusing = False
+        self.ending = False
         self.on_append: Callable[[], None] | None = None
 
     # -- memory -------------------------------------------------------------
@@ -158,8 +168,40 @@ class Ledger:
         self.draining = on
         self._decide()
 
+    def set_readonly(self, on: bool) -> None:
+        """Take no new items while ``on``, as :meth:`drain` does."""
+        self.readonly = on
+        self._decide()
+
+    def takes_items(self) -> bool:
+        """Whether the server takes items, unless its journal cannot."""
+        return not (self.draining or self.readonly)
+
     def _decide(self) -> None:
-        self.refusing = bool(self.draining or self.failure or self.shortage)
+        self.refusing = bool(self.failure or self.shortage) or not self.takes_items()
+
+    # -- what one queue cannot do alone ---------------------------------------
+
+    def open(self, name: bytes) -> Any:
+        """The queue ``name``, made if there is none."""
+        raise NotImplementedError
+
+    def admit(self, queue: Any, arrival: Arrival) -> bool:
+        """Put an item that is not a plain one; False where it cannot be taken."""
+        raise NotImplementedError
+
+    def fan_out(self, queue: Any, arrival: Arrival) -> bool:
+        """Put an item into a queue's children, and into the queue itself as its settings say: all or none."""
+        raise NotImplementedError
+
+    def put_back(self, queue: Any, record: bytes, deliveries: int, delay: float, is_loss: bool) -> None:
+        """Put an item back that was delivered and not acknowledged, where the queue has rules for that."""
+        raise NotImplementedError
+
+    def last_place(self) -> int:
+        """A place behind every item that is, or ever was, in any queue."""
+        self.last_id += 1
+        return self.last_id
 
     # -- tokens -------------------------------------------------------------
 

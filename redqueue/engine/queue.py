@@ -8,16 +8,17 @@ back.
 
 Ensures, between calls:
 
-1. Every item is in exactly one of the open batch, ``ready`` and the reservations;
-   ``items`` and ``bytes`` count them all.
+1. Every item is in exactly one of the open batch, ``ready``, ``delayed`` and the
+   reservations; ``items`` and ``bytes`` count them all.
 2. ``detour`` is true where the next item may not simply be taken from the left
    of ``arrived``, which is ``ready.arrived``: others come before, or behind it
    are items that are not in memory.
 3. ``reservations`` holds those with the queue's own timeout, in the order in
    which they end; ``timed`` holds the others, which have deadlines of their own.
 4. Nobody waits in line while an item is ready and in memory, the batch is
-   settled and the consumer may hold one more.
-5. ``cold_cost`` is what the records that are not in memory would cost there;
+   settled and the consumer may hold one more, unless the queue is paused.
+5. ``special`` is true where a put has settings or children to look at.
+6. ``cold_cost`` is what the records that are not in memory would cost there;
    the ledger's is that of all queues.
 """
 
@@ -31,11 +32,14 @@ from functools import partial
 from itertools import chain, islice
 from typing import Any
 
+from redqueue.engine.arrival import Arrival
 from redqueue.engine.consumer import Consumer, Reservation, Waiter
+from redqueue.engine.delayed import Delayed
 from redqueue.engine.ledger import ITEM_COST, Ledger, StorageFailed
 from redqueue.engine.ready import Ready
+from redqueue.engine.settings import DROP_OLDEST
 from redqueue.journal import record as rec
-from redqueue.journal.record import HAS_EXPIRY, PUT, PUT_HEAD, PUT_SIZE
+from redqueue.journal.record import HAS_EXPIRY, HAS_PLACE, PUT, PUT_HEAD, PUT_SIZE
 
 IDLE_SECONDS = 10.0
 """An empty, unused queue is forgotten after this long, with its statistics."""
@@ -61,16 +65,19 @@ class Queue:
         "_load",
         "_on_loaded",
         "_on_unused",
-        "_uncommitted_firsts",
         "abandoned",
         "arrived",
         "bytes",
         "cancelled",
+        "children",
         "cold_cost",
         "cold_items",
         "created",
+        "dead_letters",
         "deadline",
+        "delayed",
         "detour",
+        "discarded",
         "expired",
         "fields",
         "flushed",
@@ -82,14 +89,17 @@ class Queue:
         "number",
         "number_high",
         "number_low",
+        "paused",
         "ready",
         "reservations",
         "seen_items",
         "settings",
+        "special",
         "timed",
         "timed_out",
         "total_items",
         "total_reserved",
+        "uncommitted",
         "unreadable",
         "unsettled",
         "waiters",
@@ -102,7 +112,10 @@ class Queue:
         self.number = number
         self.number_high = number >> 32
         self.number_low = number & 0xFFFFFFFF
-        self.settings = ledger.settings
+        self.settings = ledger.book.of(name)
+        self.children: tuple[bytes, ...] = ()
+        self.special = self.settings.examines_puts
+        self.paused = False
         self.ready = Ready()
         self.arrived = self.ready.arrived
         self.waiters: OrderedDict[Waiter, None] = OrderedDict()
@@ -116,13 +129,14 @@ class Queue:
         self.unreadable = ""
         self._load: object = None
         self._on_loaded: list[Callable[[], None]] = []
-        self._uncommitted_firsts: list[bytes] = []
+        self.uncommitted: list[bytes] = []
         self.deadline: float | None = None
         self.seen_items = 0
         self.items = 0
         self.bytes = 0
         self.reservations: dict[Reservation, None] = {}
         self.timed: set[Reservation] = set()
+        self.delayed: Delayed | None = None
         self.created = ledger.clock.wall
         self.total_items = 0
         self.total_reserved = 0
@@ -131,24 +145,26 @@ class Queue:
         self.abandoned = 0
         self.cancelled = 0
         self.flushes = 0
+        self.discarded = 0
+        self.dead_letters = 0
 
     # -- puts ---------------------------------------------------------------
 
-    def put(self, payload: bytes, flags: int, expires: int, receipt: Any) -> bool:
+    def put(self, payload: bytes, flags: int, expires: int, receipt: Any, delay: float = 0.0) -> bool:
         """Append an item.
 
         :param payload: the item's bytes
         :param flags: 32-bit client flags
         :param expires: wall-clock nanoseconds at which its TTL passes, 0 for never
         :param receipt: handed back by ``rollback`` if the journal cannot take it
+        :param delay: seconds before which it is not ready
         :returns: False where the queue is full or the server takes no items
         :raises StorageFailed: when the journal has failed
         """
         ledger = self.ledger
         size = len(payload)
-        if ledger.refusing or (self.settings.bounded and self._full(size)):
-            ledger.check_space()
-            return False
+        if self.special or ledger.refusing or delay:
+            return ledger.admit(self, Arrival(payload, flags, expires, receipt, delay))
         ledger.last_id = item_id = ledger.last_id + 1
         if expires:
             record = rec.put(self.number, item_id, ledger.clock.wall, flags, payload, expires)
@@ -164,41 +180,18 @@ class Queue:
         ledger.puts.append((self, record, receipt))
         return True
 
-    def put_first(self, payload: bytes, flags: int, expires: int, receipt: Any) -> bool:
+    def put_first(self, payload: bytes, flags: int, expires: int, receipt: Any, delay: float = 0.0) -> bool:
         """Put an item at the head, the next one out. Arguments and result as :meth:`put`."""
-        ledger = self.ledger
-        if ledger.refusing or (self.settings.bounded and self._full(len(payload))):
-            ledger.check_space()
-            return False
-        ledger.last_id += 1
-        place = self.ready.front_place()
-        record = rec.put(self.number, ledger.last_id, ledger.clock.wall, flags, payload, expires, place)
-        if expires:
-            self._expect_expiry(expires)
-        self.items += 1
-        self.bytes += len(payload)
-        self.fields += len(record) - PUT_SIZE - len(payload)
-        ledger.journal_put(record)
+        return self.ledger.admit(self, Arrival(payload, flags, expires, receipt, delay, first=True))
 
-        self._uncommitted_firsts.append(record)
+    def delay(self, record: bytes, due: float, deliveries: int) -> None:
+        """Keep an item that is in no container from being ready before the monotonic moment ``due``."""
+        self._delayed_items().add(record, due, deliveries)
 
-        def commit() -> None:
-            self._uncommitted_firsts.remove(record)
-            self.total_items += 1
-            self._insert(record, 0)
-
-        def rollback() -> None:
-            self._uncommitted_firsts.remove(record)
-            self.discount(record)
-
-        ledger.effect(commit, rollback, receipt)
-        return True
-
-    def _full(self, size: int) -> bool:
-        settings = self.settings
-        if settings.max_items and self.items >= settings.max_items:
-            return True
-        return bool(settings.max_bytes and self.bytes + size > settings.max_bytes)
+    def _delayed_items(self) -> Delayed:
+        if self.delayed is None:
+            self.delayed = Delayed(self.ledger.deadlines, self._insert, self._insert_cold)
+        return self.delayed
 
     def head(self) -> bytes | None:
         """The record of the ready head, or None; expired items are dropped on the way.
@@ -227,7 +220,7 @@ class Queue:
         ledger.check_space()
         old = self.ready.first()
         assert old is not None
-        new = rec.replaced(old, self.number, payload, flags, expires)
+        new = rec.replaced(old, self.number, payload, flags, expires, ledger.origins.current(old))
         ledger.journal.rewrite(new, old)
         self._substitute(old, new)
         self.unsettle()
@@ -270,7 +263,9 @@ class Queue:
         :param fields: bytes of attributes' fields of all
         :param mortal: how many of all have an expiry
         """
-        self.ready.restore(ids, heads)
+        self.ready.backlog.extend(ids)
+        for head in heads:
+            self._restore_special(head)
         self.items += len(ids) + len(heads)
         self.bytes += payload_bytes
         self.fields += fields
@@ -280,6 +275,17 @@ class Queue:
             self.mortal += mortal
             self._wake_at(self.ledger.clock.wall)
         self.read_back()
+
+    def _restore_special(self, head: bytes) -> None:
+        ledger = self.ledger
+        place, losses = rec.place(head), rec.deliveries(head)
+        if head[1] & HAS_PLACE:
+            ledger.last_id = max(ledger.last_id, place)
+        left = rec.ready_at(head) - ledger.clock.wall
+        if left > 0:
+            self._delayed_items().add_cold(rec.item_id(head), place, ledger.clock.now + left / 1e9, losses)
+        else:
+            self.ready.insert_cold(rec.item_id(head), place, losses)
 
     @property
     def stored(self) -> int:
@@ -300,12 +306,12 @@ class Queue:
     def settle(self) -> None:
         """A batch that touched the head is committed."""
         if self.is_settled():
-            self.detour = self._is_winding()
+            self.detour = self._must_detour()
             self.serve()
 
-    def _is_winding(self) -> bool:
+    def _must_detour(self) -> bool:
         """Whether the next item is not simply the leftmost of ``arrived``, or soon will not be."""
-        return bool(self.ready.returned or self.ready.backlog)
+        return bool(self.ready.returned or self.ready.backlog) or self.paused
 
     def _count(self, record: bytes) -> None:
         """An item is here (again), and about to go into a container."""
@@ -373,14 +379,14 @@ class Queue:
         return reservation
 
     def _take(self) -> tuple[bytes, int] | None:
-        if not self.is_settled():
+        if self.paused or not self.is_settled():
             return None
         record = self.head()
         if record is None:
-            self.detour = self._is_winding()
+            self.detour = self._must_detour()
             return None
         record, deliveries = self.ready.take_first()
-        self.detour = self._is_winding()
+        self.detour = self._must_detour()
         if self.ready.backlog and 2 * len(self.arrived) < self._window():
             self.read_back()
         return record, deliveries + 1
@@ -445,23 +451,26 @@ class Queue:
         self.ledger.deadlines.set(reservation, reservation.ends)
 
     def give_back(self, reservation: Reservation) -> None:
-        """The connection closed: ready again at the old place."""
+        """The connection closed: ready again at the old place, unless the settings say otherwise."""
         self.abandoned += 1
-        self._return(reservation)
+        self._return(reservation, is_loss=True)
 
-    def cancel(self, reservation: Reservation) -> None:
-        """The consumer gives the item back: ready again at the old place."""
+    def cancel(self, reservation: Reservation, delay: float = 0.0) -> None:
+        """The consumer gives the item back: ready again at the old place, after ``delay`` seconds."""
         self.cancelled += 1
-        self._return(reservation)
+        self._return(reservation, delay)
 
     def time_out(self, reservation: Reservation) -> None:
-        """The deadline of the reservation passed: ready again at the old place."""
+        """The deadline of the reservation passed: ready again at the old place, unless the settings say otherwise."""
         self.timed_out += 1
-        self._return(reservation)
+        self._return(reservation, is_loss=True)
 
-    def _return(self, reservation: Reservation) -> None:
+    def _return(self, reservation: Reservation, delay: float = 0.0, is_loss: bool = False) -> None:
         self._release(reservation)
-        self._insert(reservation.record, reservation.deliveries)
+        if delay or self.settings.examines_returns:
+            self.ledger.put_back(self, reservation.record, reservation.deliveries, delay, is_loss)
+        else:
+            self._insert(reservation.record, reservation.deliveries)
 
     def touch(self, reservation: Reservation, seconds: float | None) -> None:
         """The reservation now ends ``seconds`` from now; None for the queue's default."""
@@ -504,7 +513,7 @@ class Queue:
 
     def serve(self) -> None:
         """Hand ready items to those who wait, in the order of their arrival."""
-        while self.waiters and self.is_settled() and self.head() is not None:
+        while self.waiters and not self.paused and self.is_settled() and self.head() is not None:
             waiter = next(iter(self.waiters))
             self.leave_line(waiter)
             waiter.deliver(self.reserve(waiter.consumer, waiter.timeout))
@@ -575,7 +584,7 @@ class Queue:
         return now
 
     def _in_use(self) -> bool:
-        return bool(self.items or self.waiters)
+        return bool(self.items or self.waiters or self.paused)
 
     def rest_if_empty(self) -> None:
         """Begin the time after which a queue that stays empty and unused is forgotten."""
@@ -603,6 +612,12 @@ class Queue:
         alive = (item for item in self.ready if not (isinstance(item, bytes) and self._is_expired(item)))
         return next(islice(alive, index, None), None)
 
+    def _insert_cold(self, item_id: int, place: int, deliveries: int) -> None:
+        """An item that is not in memory is ready (again) at its own place."""
+        self.ready.insert_cold(item_id, place, deliveries)
+        self.detour = True
+        self.serve()
+
     # -- memory -------------------------------------------------------------
 
     @property
@@ -622,9 +637,11 @@ class Queue:
         :param share: bytes that the queue may keep there
         :returns: how many
         """
-        if self._load is not None:
-            return 0
-        records = self.ready.evict(self._fitting(share), most)
+        if self._load is not None or self.settings.overflow == DROP_OLDEST:
+            return 0  # what may have to be dropped at any moment stays at hand; its limits bound it
+        records = self.delayed.evict(most) if self.delayed is not None else []
+        if not records:
+            records = self.ready.evict(self._fitting(share), most)
         if records:
             self._cool(len(records), sum(map(len, records)))
             self.detour = True
@@ -639,7 +656,7 @@ class Queue:
             reason, self.unreadable = self.unreadable, ""
             self._load = None  # the attempt that this request has begun: the next one begins its own
             raise StorageFailed(reason)
-        if not len(self.ready) or not self.is_settled() or self.head() is not None:
+        if self.paused or not len(self.ready) or not self.is_settled() or self.head() is not None:
             return False
         held = consumer.held.get(self.name)
         return len(self.ready) > 0 and (held is None or len(held) < self.settings.prefetch)
@@ -670,9 +687,11 @@ class Queue:
             else:
                 self.ready.take_in(ids, records, of_backlog)
                 self._cool(-len(records), -sum(map(len, records)))
-                self.detour = self._is_winding() or not self.is_settled()
+                self.detour = self._must_detour() or not self.is_settled()
                 self.serve()
                 sweep_at = self.ledger.clock.now
+                if self.settings.overflow == DROP_OLDEST:
+                    self.read_back()
             if self.mortal and (self.deadline is None or self.deadline > sweep_at):
                 self.ledger.deadlines.set(self, sweep_at)
         waiting, self._on_loaded = self._on_loaded, []
@@ -697,6 +716,13 @@ class Queue:
         """How many of its items take so many bytes of memory, one at least."""
         return max(1, memory // (self.bytes // max(1, self.items) + PUT_SIZE + ITEM_COST))
 
+    # -- for the rules that have modules of their own (admission, losses, dead_letters) ----------
+
+    insert = _insert
+    count = _count
+    wake_at = _wake_at
+    in_use = _in_use
+
     # -- the whole queue ----------------------------------------------------
 
     def expect_flush(self) -> None:
@@ -712,6 +738,8 @@ class Queue:
         items, stored = self.items, self.stored
         self.flushes += 1
         dropped = self.ready.drop_below(below)
+        if self.delayed is not None:
+            dropped = chain(dropped, self.delayed.clear())  # what was put behind the flush is not there yet
         self.arrived = self.ready.arrived
         self._load = None
         self._cool(-self.cold_items, ITEM_COST * self.cold_items - self.cold_cost)
@@ -724,17 +752,30 @@ class Queue:
         kept += self.arrived
         kept += [entry[1] for entry in self.ready.returned if isinstance(entry[1], bytes)]
         self.items = self.bytes = self.fields = self.mortal = 0
-        for record in kept:
+        for record in chain(kept, self._uncommitted()):
             self._count(record)
-        for record in self._uncommitted():
-            self._count(record)
-        self.detour = self._is_winding() or not self.is_settled()
+        self.detour = self._must_detour() or not self.is_settled()
         self.rest_if_empty()
         return chain(dropped, reserved), items - self.items, stored - self.stored
 
     def _uncommitted(self) -> Iterator[bytes]:
         """The records of the items that no committed batch has."""
-        return chain(self._uncommitted_firsts, (record for queue, record, _ in self.ledger.puts if queue is self))
+        return chain(self.uncommitted, (record for queue, record, _ in self.ledger.puts if queue is self))
+
+    def set_children(self, children: tuple[bytes, ...]) -> None:
+        """These queues, by name, get a copy of what is put here."""
+        self.children = children
+        self.special = self.settings.examines_puts or bool(children)
+
+    def pause(self) -> None:
+        """Hand out no item before :meth:`resume`."""
+        self.paused = self.detour = True
+
+    def resume(self) -> None:
+        """Hand out items again, first to those who wait."""
+        self.paused = False
+        self.settle()
+        self.rest_if_empty()
 
     def age(self) -> float:
         """Seconds that the head has been in the queue; 0 where nothing is ready."""

@@ -8,7 +8,6 @@ given back or put before others, are in a heap, with or without their records.
 
 from __future__ import annotations
 
-from array import array
 from collections import deque
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush, merge
@@ -51,21 +50,14 @@ class Ready:
         self._front -= 1
         return self._front
 
-    def restore(self, ids: array[int], heads: list[bytes]) -> None:
-        """Take the items of the journal's replay, none of them in memory.
-
-        :param ids: of those whose place is their id, in ascending order
-        :param heads: the records of the others, without their payloads
-        """
-        self.backlog.extend(ids)
-        for head in heads:
-            place = rec.place(head)
-            self._front = min(self._front, place)
-            heappush(self.returned, (place, rec.item_id(head), 0))
-
     def insert(self, record: bytes, deliveries: int) -> None:
         """Put an item at its own place."""
         heappush(self.returned, (rec.place(record), record, deliveries))
+
+    def insert_cold(self, item_id: int, place: int, deliveries: int) -> None:
+        """Put an item that is not in memory at its place."""
+        self._front = min(self._front, place)
+        heappush(self.returned, (place, item_id, deliveries))
 
     # -- the next one -------------------------------------------------------
 

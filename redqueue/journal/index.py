@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import compress
 from operator import attrgetter
 from pathlib import Path
@@ -178,15 +178,6 @@ class Index:
         else:
             self.moved.set(item_id, entry.number << 32 | offset)
         entry.live += 1
-
-    def add_run(self, entry: SegmentEntry, first_id: int, offsets: Iterable[int], count: int) -> None:
-        """``count`` new items with ids in a row stand at ``offsets`` of the youngest segment."""
-        if first_id != entry.first_id + len(entry.offsets):
-            for item_id, offset in zip(range(first_id, first_id + count), offsets, strict=True):
-                self.add(entry, item_id, offset)
-            return
-        entry.offsets.extend(offsets)
-        entry.live += count
 
     def move(self, item_id: int, entry: SegmentEntry, offset: int) -> None:
         """An item stands at ``offset`` of ``entry`` from now on."""

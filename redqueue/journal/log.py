@@ -30,7 +30,7 @@ from redqueue.journal import record as rec
 from redqueue.journal import segment as seg
 from redqueue.journal.fetch import fetch
 from redqueue.journal.index import SegmentEntry
-from redqueue.journal.record import ACK, ACK_KIND, DROP, FANOUT, ID_FIELD, QUEUE_FIELD, REWRITE
+from redqueue.journal.record import ACK, ACK_KIND, DROP, FANOUT, HAS_ORIGIN, ID_FIELD, QUEUE_FIELD, REWRITE, WIPE
 from redqueue.journal.recovery import Recovered
 from redqueue.journal.segment import FRAME_SIZE, HEADER_SIZE, Header, Segment, allocate_spare, position, sync_directory
 from redqueue.journal.worker import Worker
@@ -175,6 +175,7 @@ class Log:
         for number, name in sorted(recovered.names.items()):
             self._numbers.setdefault(name, []).append(number)
         self._unnamed = set(self._names)
+        self._pinned = set(recovered.origins)
         self._last_queue = recovered.last_queue
         self._last_id = recovered.last_id
         self.index = recovered.index
@@ -203,11 +204,23 @@ class Log:
             self._unnamed.add(numbers[0])
         return _from_bytes(numbers[-1], "big")
 
+    def pin_queue(self, name: bytes) -> int:
+        """A number for a queue that stays, whether the queue is open or not."""
+        number = self.open_queue(name)
+        self._pinned.add(number.to_bytes(6, "big"))
+        return number
+
     def close_queue(self, number: int) -> None:
-        """The number is not used any more."""
-        for key in self._numbers.pop(self._names[number.to_bytes(6, "big")]):
-            del self._names[key]
-            self._unnamed.discard(key)
+        """The number is not used any more, unless it is pinned."""
+        name = self._names[number.to_bytes(6, "big")]
+        keys = self._numbers.pop(name)
+        pinned = [key for key in keys if key in self._pinned]
+        if pinned:
+            self._numbers[name] = pinned
+        for key in keys:
+            if key not in self._pinned:
+                del self._names[key]
+                self._unnamed.discard(key)
 
     def rewrite(self, new: bytes, old: bytes) -> None:
         """Add a REWRITE record to the open frame, of an item whose record was ``old``."""
@@ -236,12 +249,11 @@ class Log:
         self._burials.append(ids)
         self.is_untidy = True
 
-    def bury_below(self, below: int, items: int, stored: int) -> None:
-        """All items with lower ids are dead by a committed WIPE. Arguments as for :meth:`bury`."""
+    def bury_all(self, items: int, stored: int) -> None:
+        """All items that there were are dead by a committed WIPE. Arguments as for :meth:`bury`."""
         self.live_items -= items
         self.live_bytes -= stored
         self._burials.clear()
-        self.index.clear_below(below)
 
     def read(self, ids: Sequence[int], done: Fetched) -> None:
         """Have the records of living items read back.
@@ -475,8 +487,10 @@ class Log:
         if not self._unnamed:
             return ()
         used = [record[QUEUE_FIELD] for record in puts]
-        used += [record[QUEUE_FIELD] for record in others if record[0] in (REWRITE, DROP)]
-        used += [copy.record[QUEUE_FIELD] for copy in copies]
+        used += [record[QUEUE_FIELD] for record in others if record[0] == DROP]
+        rewritten = [*(copy.record for copy in copies), *(record for record in others if record[0] == REWRITE)]
+        used += [record[QUEUE_FIELD] for record in rewritten]
+        used += [rec.origin(record).to_bytes(6, "big") for record in rewritten if record[1] & HAS_ORIGIN]
         for record in puts:
             if record[0] == FANOUT:
                 used += rec.fan_out_queues(record)
@@ -598,6 +612,8 @@ class Log:
             elif record[0] == ACK:
                 index.bury(_from_bytes(record[1:], "big"))
                 self.live_items -= 1
+            elif record[0] == WIPE:  # here, because subscriptions are written anew behind it
+                index.clear_below(_from_bytes(record[1:], "big"))
             start += len(record)
         self.live_bytes += frame.growth
         if frame.acks:
@@ -607,15 +623,17 @@ class Log:
         """New items stand at ``start`` of the current segment; returns where they end."""
         entry, offsets = self._entry, self._entry.offsets
         first_id, count = _from_bytes(puts[0][ID_FIELD], "big"), len(puts)
-        if first_id == entry.first_id + len(offsets):
+        last_id = _from_bytes(puts[-1][ID_FIELD], "big")
+        if first_id == entry.first_id + len(offsets) and last_id == first_id + count - 1:
             offsets.extend(accumulate(map(len, puts), initial=start))
             end: int = offsets.pop()
             entry.live += count
         else:
-            places = [*accumulate(map(len, puts), initial=start)]
-            end = places.pop()
-            self.index.add_run(entry, first_id, places, count)
-        self._last_id = first_id + count - 1
+            end = start
+            for record in puts:
+                self.index.add(entry, _from_bytes(record[ID_FIELD], "big"), end)
+                end += len(record)
+        self._last_id = last_id
         self.live_items += count
         self.live_bytes += end - start
         return end

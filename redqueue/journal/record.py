@@ -50,6 +50,12 @@ HAS_EXPIRY = 1
 """Attribute: the moment the item's TTL passes, nanoseconds."""
 HAS_PLACE = 2
 """Attribute: the item's place in the order of its queue, where it is not its id."""
+HAS_READY_AT = 4
+"""Attribute: the moment before which the item is not ready, nanoseconds."""
+HAS_DELIVERIES = 8
+"""Attribute: how many deliveries of the item were lost, by a closed connection or a passed deadline."""
+HAS_ORIGIN = 16
+"""Attribute: the number of the queue that a dead letter came from."""
 
 PUT_HEAD = Struct(">BBHIQQII")
 PUT_SIZE = PUT_HEAD.size
@@ -81,7 +87,16 @@ class MalformedRecord(ValueError):
 
 
 def put(
-    queue: int, item_id: int, time: int, flags: int, payload: bytes, expires: int = 0, place: int | None = None
+    queue: int,
+    item_id: int,
+    time: int,
+    flags: int,
+    payload: bytes,
+    expires: int = 0,
+    place: int | None = None,
+    ready_at: int = 0,
+    deliveries: int = 0,
+    origin: int = 0,
 ) -> bytes:
     """A PUT record.
 
@@ -92,6 +107,9 @@ def put(
     :param payload: the item's bytes
     :param expires: when its TTL passes, nanoseconds; 0 for never
     :param place: its place in the queue's order where that is not its id
+    :param ready_at: when it is ready, nanoseconds; 0 for at once
+    :param deliveries: how many of its deliveries were lost
+    :param origin: number of the queue that a dead letter came from; 0 where it is none
     """
     attributes = 0
     fields = b""
@@ -101,15 +119,40 @@ def put(
     if place is not None:
         attributes |= HAS_PLACE
         fields += _I64.pack(place)
+    if ready_at:
+        attributes |= HAS_READY_AT
+        fields += _U64.pack(ready_at)
+    if deliveries:
+        attributes |= HAS_DELIVERIES
+        fields += _U64.pack(deliveries)
+    if origin:
+        attributes |= HAS_ORIGIN
+        fields += _U64.pack(origin)
     head = PUT_HEAD.pack(PUT, attributes, queue >> 32, queue & _LOW, item_id, time, flags, len(payload))
     return head + fields + payload
 
 
-def replaced(record: bytes, queue: int, payload: bytes, flags: int, expires: int) -> bytes:
-    """The REWRITE record of the same item, at the same place, with another payload, flags and expiry."""
+def replaced(record: bytes, queue: int, payload: bytes, flags: int, expires: int, origin: int = 0) -> bytes:
+    """The REWRITE record of the same item, ready and at the same place, with another payload, flags and expiry.
+
+    :param origin: as in :func:`put`; the number in ``record`` may be one that nobody names any more
+    """
     _, attributes, _, _, item_id, time, _, _ = PUT_HEAD.unpack_from(record)
     kept_place = place(record) if attributes & HAS_PLACE else None
-    return REWRITE_KIND + put(queue, item_id, time, flags, payload, expires, kept_place)[1:]
+    new = put(queue, item_id, time, flags, payload, expires, kept_place, 0, deliveries(record), origin)
+    return REWRITE_KIND + new[1:]
+
+
+def moved(
+    record: bytes, queue: int, *, place: int | None, ready_at: int = 0, deliveries: int = 0, origin: int = 0
+) -> bytes:
+    """The REWRITE record of the same item with its payload, flags and expiry, and all else as given.
+
+    :param place: as the other arguments in :func:`put`
+    """
+    _, _, _, _, item_id, time, flags, _ = PUT_HEAD.unpack_from(record)
+    new = put(queue, item_id, time, flags, payload(record), expires(record), place, ready_at, deliveries, origin)
+    return REWRITE_KIND + new[1:]
 
 
 def copied(record: bytes) -> bytes:
@@ -123,6 +166,13 @@ def fan_out(records: Sequence[bytes]) -> bytes:
     at = payload_offset(first)
     queues = b"".join(record[QUEUE_FIELD] for record in records)
     return FANOUT_KIND + first[1:at] + _U32.pack(len(records)) + queues + first[at:]
+
+
+def differ_in_queue_only(records: Sequence[bytes]) -> bool:
+    """Whether PUT records, several of them, differ in nothing but id and queue."""
+    first = records[0]
+    rest, attributes = first[16:], first[1]
+    return len(records) > 1 and all(record[16:] == rest and record[1] == attributes for record in records)
 
 
 def fan_out_queues(record: bytes) -> list[bytes]:
@@ -239,6 +289,34 @@ def expires(record: bytes) -> int:
     if record[1] & HAS_EXPIRY:
         return int.from_bytes(record[PUT_SIZE : PUT_SIZE + 8], "big")
     return 0
+
+
+def own_place(record: bytes) -> int | None:
+    """The place of a PUT record's item where that is not its id, else None: what :func:`put` takes."""
+    return place(record) if record[1] & HAS_PLACE else None
+
+
+def ready_at(record: bytes) -> int:
+    """Before when the item of a PUT record is not ready, nanoseconds; 0 where it has no delay."""
+    return _field(record, HAS_READY_AT)
+
+
+def deliveries(record: bytes) -> int:
+    """How many deliveries of a PUT record's item were lost, as far as its queue counts them."""
+    return _field(record, HAS_DELIVERIES)
+
+
+def origin(record: bytes) -> int:
+    """The number of the queue that the dead letter of a PUT record came from; 0 for an item that is none."""
+    return _field(record, HAS_ORIGIN)
+
+
+def _field(record: bytes, attribute: int) -> int:
+    attributes = record[1]
+    if not attributes & attribute:
+        return 0
+    at = PUT_SIZE + 8 * (attributes & (attribute - 1)).bit_count()
+    return int.from_bytes(record[at : at + 8], "big")
 
 
 def place(record: bytes) -> int:

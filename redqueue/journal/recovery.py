@@ -32,6 +32,7 @@ from redqueue.journal.record import (
     DROP,
     FANOUT,
     HAS_EXPIRY,
+    HAS_ORIGIN,
     NAME,
     PUT,
     PUT_SIZE,
@@ -107,7 +108,8 @@ class Recovered:
     """What the journal holds.
 
     :ivar queues: by name
-    :ivar names: the name of each queue number that a living item has
+    :ivar names: the name of each queue number (6 bytes) that a living item has or came from
+    :ivar origins: those of them that dead letters came from
     :ivar index: where the items stand
     :ivar live_bytes: of the records of all living items
     :ivar records: how many were read
@@ -116,6 +118,7 @@ class Recovered:
 
     queues: dict[bytes, RecoveredQueue] = field(default_factory=dict)
     names: dict[bytes, bytes] = field(default_factory=dict)
+    origins: set[bytes] = field(default_factory=set)
     index: Index = field(default_factory=Index)
     live_bytes: int = 0
     last_id: int = 0
@@ -397,9 +400,10 @@ class Recovery:
                 )
             result.queues[name] = queue
             result.live_bytes += queue.stored
-        result.names = census.names
+        result.names, result.origins = census.names, census.origins
         if self._names:
             result.last_queue = int.from_bytes(max(self._names), "big")
+        result.names = self._names
         result.damaged = self._damaged
         return result
 
@@ -422,7 +426,8 @@ class Census:
     :param is_dead: whether an item (id, position, queue, head) is dead although no ACK says so
     :param suspicious: whether that has to be asked of items without attributes, too
 
-    :ivar names: of the numbers that living items have, a made-up one where the name is lost
+    :ivar names: of the numbers that living items have or came from, a made-up one where the name is lost
+    :ivar origins: the numbers of the queues that dead letters came from
     """
 
     def __init__(
@@ -439,6 +444,7 @@ class Census:
         self._groups: dict[bytes, RecoveredQueue] = {}
         self._maps: dict[int, mmap.mmap] = {}
         self.names: dict[bytes, bytes] = {}
+        self.origins: set[bytes] = set()
 
     def take(self) -> dict[bytes, RecoveredQueue]:
         """The queues by name; what is dead is taken out of the index, and the living are counted there."""
@@ -521,6 +527,10 @@ class Census:
         size, attributes = int.from_bytes(head[28:32], "big"), head[1]
         group.bytes += size
         group.mortal += attributes & HAS_EXPIRY
+        if attributes & HAS_ORIGIN:
+            origin = rec.origin(head).to_bytes(6, "big")
+            self.origins.add(origin)
+            self.names[origin] = self._name_of(origin)
         if attributes & ~HAS_EXPIRY:
             group.heads.append(head)
         else:

@@ -6,19 +6,18 @@ other calls the engine and answers. The table at the end joins them.
 
 from __future__ import annotations
 
+from redqueue.engine.admission import capped
 from redqueue.engine.broker import Swap
-from redqueue.engine.consumer import Consumer
+from redqueue.engine.consumer import ANYBODY
 from redqueue.engine.queue import Queue
 from redqueue.journal import record as rec
-from redqueue.protocol import reads, replies, stats
+from redqueue.protocol import operators, reads, replies, stats
 from redqueue.protocol.key import BadKey, parse_name
 from redqueue.protocol.replies import DELETED, NOT_FOUND, STORED
 from redqueue.protocol.request import MAX_BODY, BadRequest, Parse, Request, Run, signed, take_noreply, unsigned
 from redqueue.protocol.session import COMMIT, Session
 
 _U64 = 1 << 64
-ANYBODY = Consumer()
-"""Holds nothing."""
 
 # -- storage ------------------------------------------------------------------
 
@@ -115,7 +114,7 @@ def run_replace(session: Session, request: Request, body: bytes) -> None:
     if queue is None and session.retrying:
         return
     session.counters.cmd_set += 1
-    if queue is None or queue.head() is None or session.broker.draining:
+    if queue is None or queue.head() is None or not session.broker.takes_items():
         session.answer_not_stored(request)
         return
     expires = session.expiry(request.exptime)
@@ -125,7 +124,7 @@ def run_replace(session: Session, request: Request, body: bytes) -> None:
             return
         queue.drop_head(session.receipt(request))
     else:
-        queue.rewrite_head(body, request.flags, expires, session.receipt(request))
+        queue.rewrite_head(body, request.flags, capped(queue, expires), session.receipt(request))
     _answer_after_commit(session, request, STORED)
 
 
@@ -393,6 +392,7 @@ COMMANDS: dict[bytes, tuple[Parse, Run]] = {
     b"decr": (parse_arithmetic, run_decr),
     b"flush": (parse_flush, run_flush),
     b"flush_all": (parse_flush_all, run_flush_all),
+    **operators.COMMANDS,
     b"stats": (stats.parse_stats, stats.run_stats),
     b"version": (parse_alone, run_version),
     b"verbosity": (parse_verbosity, run_verbosity),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from redqueue.engine.consumer import Reservation
 from redqueue.engine.ledger import StorageFailed
 from redqueue.engine.queue import Queue
+from redqueue.engine.topics import is_child
 from redqueue.journal import record as rec
 from redqueue.protocol import key as keys
 from redqueue.protocol import replies
@@ -29,6 +30,8 @@ def parse_get(words: list[bytes], run: Run) -> Request:
         key = keys.parse(words[0])
         if key.is_plain:
             request.queue = key.queue
+            if is_child(key.queue):
+                request.run = run_get_child
         else:
             request.run = run_read
         request.keys = (key,)
@@ -99,15 +102,23 @@ def run_get(session: Session, request: Request, body: bytes) -> None:
         if queue.cold_cost and queue.is_reading_back(session.consumer):
             session.stall_until_read_back(queue)
             return
-    if broker.settings.wait:
+    if (broker.book.of(request.queue) if queue is None else queue.settings).wait:
         Reading(session, request, None).go()
         return
     session.counters.get_misses += 1
     session.out.append(END)
 
 
+def run_get_child(session: Session, request: Request, body: bytes) -> None:
+    """``get`` of a child, which exists from its first one on."""
+    session.broker.subscribe(request.queue)
+    run_get(session, request, body)
+
+
 def run_read(session: Session, request: Request, body: bytes) -> None:
     """Every other get; ``gat`` and ``gats`` name the reservations' deadline."""
+    for key in request.keys:
+        session.broker.subscribe(key.queue)
     if must_settle(session, request):
         session.stall_and_retry()
     else:
@@ -187,7 +198,9 @@ class Reading:
                 return True
             if queue.cold_cost and self._reads_back(queue):
                 return False
-        wait = session.broker.settings.wait if key.wait is None else key.wait
+        wait = key.wait
+        if wait is None:
+            wait = (session.broker.book.of(key.queue) if queue is None else queue.settings).wait
         if wait and not session.eof and not self._is_full(key.queue, queue):
             queue = session.broker.open(key.queue)
             queue.wait(session.consumer, wait, self._timeout, self.delivered)

@@ -54,6 +54,7 @@ class Session:
     :ivar announced: whether the owner is among ``service.served``
     :ivar stalled: 0, or why no further request is carried out
     :ivar eof: whether the client has said that it sends no more
+    :ivar is_local: whether the client is on this machine, so that it may use the operators' verbs
     :ivar last_put: number of the last batch with an item of this client
     :ivar closing: whether the connection is to be closed once ``out`` is sent
     :ivar complaint: for the log, why the session was closed; empty for no reason worth a line
@@ -74,6 +75,7 @@ class Session:
         "counters",
         "eof",
         "host",
+        "is_local",
         "known",
         "known_heads",
         "last_put",
@@ -107,6 +109,7 @@ class Session:
         self._interrupted = False
         self._unfinished: Unfinished | None = None
         self.eof = False
+        self.is_local = False
 
     # -- input ----------------------------------------------------------------
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from urllib.parse import quote_from_bytes
 
+from redqueue.engine.broker import Broker
 from redqueue.engine.queue import Queue
+from redqueue.engine.settings import written
+from redqueue.journal import record as rec
 from redqueue.protocol import replies
 from redqueue.protocol.host import Figures
 from redqueue.protocol.key import parse_name
@@ -35,7 +38,7 @@ def run_stats(session: Session, request: Request, body: bytes) -> None:
         return
     if word == b"queue":
         queue = session.queues.get(request.queue)
-        reply = b"" if queue is None else _lines(queue_figures(queue))
+        reply = b"" if queue is None else _queue(session, queue)
     else:
         reply = _TOPICS[word](session)
     reply += replies.END
@@ -74,6 +77,17 @@ def _queues(session: Session) -> bytes:
     )
 
 
+def _queue(session: Session, queue: Queue) -> bytes:
+    head = queue.ready.first()
+    figures = [*queue_figures(queue)]
+    if head is not None:
+        figures += [(f"head_{name}", value) for name, value in item_figures(session.broker, head)]
+    settings = dict(queue.settings.figures())
+    settings["dead_letter"] = _shown(queue.settings.dead_letter_of(queue.name)).decode()
+    figures += [(f"setting_{name}", value) for name, value in settings.items()]
+    return _lines(figures)
+
+
 def _shown(name: bytes) -> bytes:
     """A queue's name in ASCII, as in a URL: clients decode the names of figures as that."""
     return name if name.isascii() else quote_from_bytes(name, _PRINTABLE).encode()
@@ -93,7 +107,11 @@ def queue_figures(queue: Queue) -> Figures:
         ("mem_items", queue.items - queue.cold_items),
         ("mem_bytes", queue.bytes - queue.cold_bytes),
         ("age", int(queue.age() * 1000)),
-        ("discarded", 0),
+        ("discarded", queue.discarded),
+        ("dead_letters", queue.dead_letters),
+        ("delayed", 0 if queue.delayed is None else len(queue.delayed)),
+        ("children", len(queue.children)),
+        ("paused", int(queue.paused)),
         ("waiters", len(queue.waiters)),
         ("open_transactions", queue.reserved),
         ("transactions", queue.total_reserved),
@@ -104,8 +122,29 @@ def queue_figures(queue: Queue) -> Figures:
     )
 
 
+def item_figures(broker: Broker, record: bytes) -> Figures:
+    """What is known of an item: its id, when it arrived, its lost deliveries and, of a dead letter, its origin.
+
+    ``time`` is a Unix time; ``origin`` is there for dead letters only.
+    """
+    figures: list[tuple[str, object]] = [
+        ("id", rec.item_id(record)),
+        ("time", rec.time(record) // 1_000_000_000),
+        ("deliveries", rec.deliveries(record)),
+    ]
+    origin = broker.origins.name_of(record)
+    if origin is not None:
+        figures.append(("origin", _shown(origin).decode()))
+    return figures
+
+
 def _settings(session: Session) -> bytes:
-    return _lines(session.host.setting_stats())
+    """The options in force, and what the tables of single queues say."""
+    lines = _lines(session.host.setting_stats())
+    for name, table in session.broker.book.tables.items():
+        figures = [(setting, written(value)) for setting, value in table.items()]
+        lines += _lines(figures, b"queue." + _shown(name) + b".")
+    return lines
 
 
 def _items(session: Session) -> bytes:

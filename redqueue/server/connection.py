@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 from collections.abc import Iterator
 from os import write
@@ -103,6 +104,7 @@ class Connection(asyncio.Protocol):
         sock = transport.get_extra_info("socket")
         if sock is not None and transport.get_extra_info("ssl_object") is None:
             self._fd = self._socket_fd = sock.fileno()
+        self.session.is_local = _is_local(transport.get_extra_info("peername"))
         if not self._registry.add(self):
             self._transport.write(TOO_MANY_CONNECTIONS)
             self._transport.close()
@@ -235,3 +237,12 @@ class Connection(asyncio.Protocol):
             asyncio.get_running_loop().call_later(LINGER_SECONDS, transport.abort)
         else:
             transport.close()
+
+
+def _is_local(peer: object) -> bool:
+    """Whether the other end, as a socket names it, is on this machine: over loopback or a Unix socket."""
+    if not isinstance(peer, tuple):
+        return isinstance(peer, (str, bytes))  # a Unix socket, mostly without a name
+    address = ipaddress.ip_address(peer[0].partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback

@@ -21,10 +21,12 @@ import tornado
 from tornado.ioloop import IOLoop
 
 from redqueue import __version__
+from redqueue.engine import subscriptions
 from redqueue.engine.broker import Broker
 from redqueue.engine.clock import Clock
 from redqueue.engine.journal import NullJournal
-from redqueue.engine.settings import QueueSettings
+from redqueue.engine.settings import SettingsBook, written
+from redqueue.journal.fetch import fetch
 from redqueue.journal.lock import JournalInUse, Lock
 from redqueue.journal.log import Log
 from redqueue.journal.recovery import JournalDamaged, Recovery
@@ -33,6 +35,7 @@ from redqueue.options import BadOption, Options, load
 from redqueue.protocol.classic import COMMANDS
 from redqueue.protocol.request import Requests
 from redqueue.protocol.service import Service
+from redqueue.queue_tables import settings_book
 from redqueue.server.connection import Connection, Connections
 from redqueue.server.group_commit import GroupCommit
 from redqueue.server.tcp import Listeners
@@ -51,12 +54,14 @@ class Server:
     """One RedQueue server.
 
     :param options: as :func:`redqueue.options.load` gives them
+    :param book: the settings of the queues, as :func:`redqueue.queue_tables.settings_book` gives them
     """
 
     version = __version__
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, book: SettingsBook) -> None:
         self._options = options
+        self._book = book
         self._started = time.time()
         self._clock = Clock()
         self._connections = Connections(options.max_connections)
@@ -108,16 +113,9 @@ class Server:
 
     def _open_broker(self) -> None:
         options = self._options
-        settings = QueueSettings(
-            reserve_timeout=options.reserve_timeout,
-            prefetch=options.prefetch,
-            wait=options.wait,
-            max_items=options.max_items,
-            max_bytes=options.max_bytes,
-        )
         if options.reliable == "no":
             log.warning("reliable=no: items live in memory only and are gone when the server ends")
-            self._broker = Broker(settings, self._clock, NullJournal(), options.memory)
+            self._broker = Broker(self._book, self._clock, NullJournal(), options.memory)
             return
         directory = Path(options.logdir)
         directory.mkdir(parents=True, exist_ok=True)
@@ -135,11 +133,16 @@ class Server:
             worker=Worker(notify),
             reader=Worker(notify),
         )
-        self._broker = Broker(settings, self._clock, self._journal, options.memory)
+        self._broker = Broker(self._book, self._clock, self._journal, options.memory)
         self._broker.last_id = recovered.last_id
+        self._broker.restore_names(recovered.names)
         self._clock.tick()
+        children = recovered.queues.pop(subscriptions.QUEUE, None)
+        if children is not None:
+            where = recovered.index.position
+            self._broker.restore_subscriptions(fetch(directory, [(i, where(i)) for i in children.ids]))
         for name, queue in recovered.queues.items():
-            self._broker.open(name).restore_items(queue.ids, queue.heads, queue.bytes, queue.all_fields, queue.mortal)
+            self._broker.restore(name, queue.ids, queue.heads, queue.bytes, queue.all_fields, queue.mortal)
         self._salvaged = recovered.damaged
         log.info(
             "journal %s: %d items in %d queues from %d records in %d segments, in %.2f s",
@@ -221,6 +224,7 @@ class Server:
         self._ending = True
         log.info("%s: ending", name)
         self._listeners.close()
+        self._broker.ending = True
         for connection in self._connections:
             connection.end_input()
         self._commit.when_idle(self._close_connections)
@@ -292,6 +296,7 @@ class Server:
             ("threads", 1),
             ("reliable", self._options.reliable),
             ("accepting_conns", int(not self._ending)),
+            ("readonly", int(self._broker.readonly)),
             ("health", self._health()),
         ]
         if journal is not None:
@@ -319,12 +324,7 @@ class Server:
     def setting_stats(self) -> Iterable[tuple[str, object]]:
         """The options in force."""
         for name, value in asdict(self._options).items():
-            if isinstance(value, bool):
-                yield name, "yes" if value else "no"
-            elif isinstance(value, float):
-                yield name, f"{value:g}"
-            else:
-                yield name, value
+            yield name, written(value)
 
     def connection_stats(self) -> Iterable[tuple[str, object]]:
         """A few figures for each connection."""
@@ -393,12 +393,13 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
     try:
         options = load(sys.argv[1:] if arguments is None else arguments)
+        book = settings_book(options)
     except BadOption as error:
         print(f"redqueue_server.py: {error}", file=sys.stderr)
         return 2
     set_verbosity(options.verbose)
     try:
-        _run(options)
+        _run(options, book)
     except (JournalInUse, JournalDamaged) as error:
         log.critical("%s", error)
         return 1
@@ -409,9 +410,9 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _run(options: Options) -> None:
+def _run(options: Options, book: SettingsBook) -> None:
     async def serve() -> None:
-        await Server(options).run()
+        await Server(options, book).run()
 
     try:
         import uvloop

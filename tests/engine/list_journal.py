@@ -6,10 +6,11 @@ from array import array
 from collections import deque
 from collections.abc import Iterator, Sequence
 
+from redqueue.engine import subscriptions
 from redqueue.engine.broker import Broker
 from redqueue.engine.clock import ManualClock
 from redqueue.engine.journal import Fetched
-from redqueue.engine.settings import QueueSettings
+from redqueue.engine.settings import QueueSettings, SettingsBook
 from redqueue.journal import record as rec
 
 
@@ -63,6 +64,9 @@ class ListJournal:
         self.names[number] = name
         return number
 
+    def pin_queue(self, name: bytes) -> int:
+        return self.open_queue(name)
+
     def close_queue(self, number: int) -> None:
         assert number in self.names
 
@@ -71,7 +75,7 @@ class ListJournal:
         assert len(set(ids)) == len(ids) == items
         self.buried += items
 
-    def bury_below(self, below: int, items: int, stored: int) -> None:
+    def bury_all(self, items: int, stored: int) -> None:
         self.buried += items
 
     def read(self, ids: Sequence[int], done: Fetched) -> None:
@@ -116,22 +120,26 @@ class ListJournal:
             elif record[0] in (rec.PUT, rec.REWRITE):
                 alive[record[rec.ID_FIELD]] = record
             elif record[0] == rec.DROP:
-                queue, below = record[2:8], record[8:16]
-                alive = {i: r for i, r in alive.items() if r[2:8] != queue or i >= below}
+                queue, below = self.name_of(record), record[8:16]
+                alive = {i: r for i, r in alive.items() if self.name_of(r) != queue or i >= below}
             else:
                 assert record[0] == rec.WIPE
                 alive = {i: r for i, r in alive.items() if i >= record[1:9]}
         queues: dict[bytes, list[bytes]] = {}
         for record in sorted(alive.values(), key=rec.place):
-            queues.setdefault(self.names[int.from_bytes(record[rec.QUEUE_FIELD], "big")], []).append(record)
+            queues.setdefault(self.name_of(record), []).append(record)
         return queues
+
+    def name_of(self, record: bytes) -> bytes:
+        """The queue that a record speaks of."""
+        return self.names[int.from_bytes(record[rec.QUEUE_FIELD], "big")]
 
 
 class Engine:
     """A broker on a list, with a clock that is turned by hand."""
 
     def __init__(
-        self, settings: QueueSettings | None = None, clock: ManualClock | None = None, memory: int = 0
+        self, settings: QueueSettings | SettingsBook | None = None, clock: ManualClock | None = None, memory: int = 0
     ) -> None:
         self.memory = memory
         self.settings = settings or QueueSettings()
@@ -155,6 +163,10 @@ class Engine:
         """The record of an item, from the journal."""
         return self.journal.record(item_id)
 
+    def record_of(self, item: bytes | int) -> bytes:
+        """The record of an item that may not be in memory."""
+        return self.read(item) if isinstance(item, int) else item
+
     def warm(self, queue: bytes) -> None:
         """The head of a queue is read back, if it is not in memory."""
         found = self.broker.queues.get(queue)
@@ -167,29 +179,27 @@ class Engine:
         while self.broker.deadlines.fire(self.clock.now):
             pass
 
-    def put(self, queue: bytes, payload: bytes, ttl: float = 0) -> bool:
-        """Put an item, with a TTL in seconds."""
+    def put(self, queue: bytes, payload: bytes, ttl: float = 0, delay: float = 0) -> bool:
+        """Put an item, with a TTL and a delay in seconds."""
         expires = self.clock.wall + int(ttl * 1e9) if ttl else 0
-        return self.broker.open(queue).put(payload, 0, expires, payload)
+        return self.broker.open(queue).put(payload, 0, expires, payload, delay)
 
     def restart(self) -> Engine:
         """What a server finds that replays this one's journal; an uncommitted batch is lost."""
         fresh = Engine(self.settings, self.clock, self.memory)
-        last = 0
-        for name, records in self.journal.items().items():
+        fresh.journal.names = dict(self.journal.names)
+        fresh.journal.written = list(self.journal.written)
+        fresh.broker.last_id = max((rec.item_id(r) for kind, r in self.journal.written if kind == "put"), default=0)
+        fresh.broker.restore_names({number.to_bytes(6, "big"): name for number, name in self.journal.names.items()})
+        queues = self.journal.items()
+        fresh.broker.restore_subscriptions(queues.pop(subscriptions.QUEUE, []))
+        for name, records in queues.items():
             alive = [r for r in records if not (r[1] & rec.HAS_EXPIRY and rec.expires(r) <= self.clock.wall)]
-            restore(fresh.broker, name, alive)
-        for kind, record in self.journal.written:
-            if kind == "put":
-                last = max(last, rec.item_id(record))
-        fresh.broker.last_id = last
-        number = {name: queue.number for name, queue in fresh.broker.queues.items()}
-        restored = []
-        for name, records in self.journal.items().items():
-            for record in records:
-                restored.append(("put", record[:2] + number[name].to_bytes(6, "big") + record[8:]))
-        fresh.journal.written = restored + fresh.journal.open
-        fresh.journal.open = []
+            for dead in set(records) - set(alive):
+                fresh.journal.written.append(("ack", dead[rec.ID_FIELD]))
+            if alive:
+                restore(fresh.broker, name, alive)
+        fresh.commit()
         fresh.journal.answer_reads()
         return fresh
 
@@ -197,7 +207,8 @@ class Engine:
 def restore(broker: Broker, name: bytes, records: list[bytes]) -> None:
     """Give a queue the living items of a journal, as the recovery does."""
     records = sorted(records, key=rec.item_id)
-    broker.open(name).restore_items(
+    broker.restore(
+        name,
         array("Q", (rec.item_id(r) for r in records if not r[1] & ~rec.HAS_EXPIRY)),
         [r[: rec.payload_offset(r)] for r in records if r[1] & ~rec.HAS_EXPIRY],
         sum(map(rec.payload_size, records)),

@@ -79,10 +79,10 @@ class Modelled:
 
     def put(self, gap: int, count: int) -> None:
         self.last_id += gap
-        offsets = [self.next_offset() for _ in range(count)]
-        self.index.add_run(self.entry, self.last_id + 1, iter(offsets), count)
-        for offset in offsets:
+        for _ in range(count):
             self.last_id += 1
+            offset = self.next_offset()
+            self.index.add(self.entry, self.last_id, offset)
             self.model[self.last_id] = self.entry.number << 32 | offset
 
     def move(self, item_id: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from redqueue.engine.settings import QueueSettings
+from redqueue.engine.settings import QueueSettings, SettingsBook
 from redqueue.protocol.classic import COMMANDS
 from redqueue.protocol.request import Requests
 from redqueue.protocol.service import Service
@@ -73,7 +73,7 @@ class Client:
 class Server:
     """An engine on a list and its sessions."""
 
-    def __init__(self, settings: QueueSettings | None = None, max_item_size: int = 1 << 20) -> None:
+    def __init__(self, settings: QueueSettings | SettingsBook | None = None, max_item_size: int = 1 << 20) -> None:
         self.engine = Engine(settings)
         self.host = FakeHost()
         self.service = Service(self.engine.broker, Requests(COMMANDS, max_item_size), self.host)

@@ -1,0 +1,149 @@
+"""Dead letters: items that were lost too often, moved to a queue where nobody works on them.
+
+The move is one record of the journal: the item in another queue, with its id,
+its time, the queue it came from and the number of its losses. So a crash leaves
+it in one of the two queues, and never in both.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from redqueue.engine.admission import fits
+from redqueue.engine.queue import Queue
+from redqueue.journal import record as rec
+
+REDRIVE_MOST = 1000
+"""Letters looked at in one go."""
+
+
+def bury(queue: Queue, record: bytes, deliveries: int, losses: int) -> bool:
+    """Move an item that is in no container to the queue's dead letters.
+
+    Limits do not hold for them, since the item would have to stay for ever or be lost.
+
+    :returns: False where that cannot be now, and nothing has happened
+    """
+    ledger = queue.ledger
+    grave = ledger.open(queue.settings.dead_letter_of(queue.name))
+    if grave is queue or ledger.failure or ledger.shortage or not (queue.is_settled() and grave.is_settled()):
+        return False
+    letter = rec.moved(record, grave.number, place=None, deliveries=losses, origin=ledger.origins.number_of(queue.name))
+    grave.count(letter)
+    queue.discount(record)
+    ledger.journal.rewrite(letter, record)
+
+    def commit() -> None:
+        queue.dead_letters += 1
+        grave.total_items += 1
+        grave.insert(letter, losses)
+
+    def rollback() -> None:
+        grave.discount(letter)
+        queue.count(record)
+        queue.insert(record, deliveries)
+
+    ledger.effect(commit, rollback, None)
+    ledger.housekeeping()
+    return True
+
+
+def redrive(grave: Queue, most: int, receipt: Any) -> bool:
+    """Put dead letters back to the end of where they came from, the oldest first, their losses forgotten.
+
+    Some go at once, and the others in the next turns of the loop. Ends early at
+    a queue that is full. Items that are no letters stay.
+
+    :param grave: a settled queue
+    :param most: how many go back
+    :returns: whether there was one that could
+    """
+    moved, has_more = _redrive_some(grave, most, receipt)
+    if has_more:
+        _Redrive(grave, most - moved)
+    return moved > 0
+
+
+def _redrive_some(grave: Queue, most: int, receipt: Any) -> tuple[int, bool]:
+    """Put back what is found among the next :data:`REDRIVE_MOST` items.
+
+    :returns: how many went back, and whether there may be more of them
+    """
+    ledger = grave.ledger
+    kept: list[tuple[bytes, int]] = []
+    moved = looked_at = 0
+    is_cold = False
+    while moved < most and looked_at < REDRIVE_MOST and grave.head() is not None:
+        letter, deliveries = grave.ready.take_first()
+        looked_at += 1
+        name = ledger.origins.name_of(letter)
+        if name is None:
+            kept.append((letter, deliveries))
+            continue
+        queue = ledger.open(name)
+        if not fits(queue, rec.payload_size(letter)) or not queue.is_settled():
+            kept.append((letter, deliveries))
+            break
+        _send_back(grave, letter, deliveries, queue, receipt)
+        moved += 1
+    else:
+        is_cold = moved < most and looked_at < REDRIVE_MOST and len(grave.ready) > 0
+    for letter, deliveries in kept:
+        grave.insert(letter, deliveries)
+    return moved, is_cold or (0 < moved < most and looked_at == REDRIVE_MOST)
+
+
+def _send_back(grave: Queue, letter: bytes, deliveries: int, queue: Queue, receipt: Any) -> None:
+    ledger = grave.ledger
+    record = rec.moved(letter, queue.number, place=ledger.last_place())
+    queue.count(record)
+    grave.discount(letter)
+    ledger.journal.rewrite(record, letter)
+
+    def commit() -> None:
+        queue.total_items += 1
+        queue.insert(record, 0)
+
+    def rollback() -> None:
+        queue.discount(record)
+        grave.count(letter)
+        grave.insert(letter, deliveries)
+
+    ledger.effect(commit, rollback, receipt)
+
+
+class _Redrive:
+    """The rest of a redrive that is too long for one go.
+
+    :param left: how many letters are still to go back
+    """
+
+    __slots__ = ("deadline", "grave", "left")
+
+    def __init__(self, grave: Queue, left: int) -> None:
+        self.grave = grave
+        self.left = left
+        self.deadline: float | None = None
+        self._go_on()
+
+    def _go_on(self) -> None:
+        ledger = self.grave.ledger
+        ledger.deadlines.set(self, math.nextafter(ledger.clock.now, math.inf))
+
+    def expire(self, now: float) -> None:
+        ledger = self.grave.ledger
+        if ledger.failure:
+            return
+        if not self.grave.is_settled():
+            self._go_on()
+            return
+        if self.grave.head() is None and len(self.grave.ready):
+            self.grave.when_read_back(self._go_on)
+            return
+        moved, has_more = _redrive_some(self.grave, self.left, None)
+        self.left -= moved
+        if moved:
+            ledger.housekeeping()
+        if has_more:
+            self._go_on()
