@@ -8,6 +8,7 @@ else it does itself.
 from __future__ import annotations
 
 from redqueue.engine.arrival import Arrival
+from redqueue.engine.delayed import LONGEST, ready_at
 from redqueue.engine.queue import Queue
 from redqueue.engine.settings import DROP_OLDEST
 from redqueue.journal import record as rec
@@ -64,6 +65,7 @@ def take(queue: Queue, arrival: Arrival) -> None:
     """Put an item for which there is room into this one queue."""
     ledger = queue.ledger
     size = len(arrival.payload)
+    delay = min(arrival.delay, LONGEST)
     _make_room(queue, size)
     expires = capped(queue, arrival.expires)
     ledger.last_id += 1
@@ -75,7 +77,7 @@ def take(queue: Queue, arrival: Arrival) -> None:
         arrival.payload,
         expires,
         queue.ready.front_place() if arrival.first else None,
-        ledger.clock.wall + int(arrival.delay * 1e9) if arrival.delay else 0,
+        ready_at(ledger.clock, delay),
     )
     queue.items += 1
     queue.bytes += size
@@ -83,15 +85,15 @@ def take(queue: Queue, arrival: Arrival) -> None:
         queue.mortal += 1
         queue.wake_at(expires)
     ledger.journal_put(record)
-    if not arrival.delay and not arrival.first:
+    if not delay and not arrival.first:
         ledger.puts.append((queue, record, arrival.receipt))
         return
-    due = ledger.clock.now + arrival.delay
+    due = ledger.clock.now + delay
 
     def commit() -> None:
         queue.total_items += 1
         ledger.total_items += 1
-        if arrival.delay:
+        if delay:
             queue.delay(record, due, 0)
         else:
             queue.insert(record, 0)
