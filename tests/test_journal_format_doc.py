@@ -133,6 +133,38 @@ def test_a_journal_written_by_hand_is_recovered(tmp_path: Path) -> None:
         assert wire.get(b"dropped") == [(b"dropped", 0, b"after the flush")]
 
 
+def put_with(queue: int, item_id: int, payload: bytes, **attributes: int) -> bytes:
+    """A PUT with fields of these bits, by the words of the document's table of them."""
+    words = {"ready": "not ready", "losses": "lost", "origin": "dead letter came from"}
+    table = dict(
+        re.findall(r"^\| (\d) \| (.*?) \|$", TEXT[TEXT.index("| bit |") : TEXT.index("### REWRITE")], re.MULTILINE)
+    )
+    bits = {int(bit): attributes[key] for bit, text in table.items() for key in attributes if words[key] in text}
+    assert len(bits) == len(attributes)
+    mask = sum(1 << bit for bit in bits)
+    head = PUT.pack(attributes=mask, queue=queue, id=item_id, time=NOW - HOUR, flags=0, size=len(payload))
+    return head + b"".join(bits[bit].to_bytes(8, "big") for bit in sorted(bits)) + payload
+
+
+def test_delays_letters_and_children_written_by_hand_are_recovered(tmp_path: Path) -> None:
+    write_segment(
+        tmp_path,
+        1,
+        1,
+        (name(1, b"jobs"), put_with(1, 1, b"later", ready=NOW + HOUR), put_with(1, 2, b"due", ready=NOW - HOUR)),
+        (name(2, b"jobs.dead"), put(1, 3, b"letter")),
+        (rewrite(put_with(2, 3, b"letter", losses=5, origin=1)), name(3, b"\0subscriptions"), put(3, 4, b"jobs+copy")),
+    )
+    with ServerProcess(tmp_path) as server, server.connect() as wire:
+        assert wire.get(b"jobs") == [(b"jobs", 0, b"due")]
+        assert wire.stats(b"queue jobs")["delayed"] == "1"
+        letter = wire.stats(b"queue jobs.dead")
+        assert (letter["head_id"], letter["head_deliveries"], letter["head_origin"]) == ("3", "5", "jobs")
+        assert letter["head_time"] == str((NOW - HOUR) // 10**9)
+        assert wire.put(b"jobs", b"shared") == b"STORED"
+        assert wire.get(b"jobs+copy") == [(b"jobs+copy", 0, b"shared")]
+
+
 def test_a_wipe_written_by_hand_is_obeyed(tmp_path: Path) -> None:
     write_segment(tmp_path, 1, 1, (name(1, b"a"), name(2, b"b"), put(1, 1, b"x"), put(2, 2, b"y"), WIPE.pack(id=2)))
     queues = Recovery(tmp_path).run().queues

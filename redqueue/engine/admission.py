@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from redqueue.engine.arrival import Arrival
+from redqueue.engine.delayed import LONGEST, ready_at
 from redqueue.engine.queue import Queue
 from redqueue.engine.settings import DROP_OLDEST
 from redqueue.journal import record as rec
@@ -69,6 +70,7 @@ def take(queue: Queue, arrival: Arrival, journal_put: Callable[[bytes], None]) -
     :param journal_put: takes its record
     """
     ledger = queue.ledger
+    delay = min(arrival.delay, LONGEST)
     _make_room(queue, len(arrival.payload))
     expires = capped(queue, arrival.expires)
     ledger.last_id += 1
@@ -80,23 +82,23 @@ def take(queue: Queue, arrival: Arrival, journal_put: Callable[[bytes], None]) -
         arrival.payload,
         expires,
         queue.ready.front_place() if arrival.first else None,
-        ledger.clock.wall + int(arrival.delay * 1e9) if arrival.delay else 0,
+        ready_at(ledger.clock, delay),
     )
     queue.count(record)
     if expires:
         queue.wake_at(expires)
     journal_put(record)
-    if not arrival.delay and not arrival.first:
+    if not delay and not arrival.first:
         ledger.puts.append((queue, record, arrival.receipt))
         return
-    due = ledger.clock.now + arrival.delay
+    due = ledger.clock.now + delay
     queue.uncommitted.append(record)
 
     def commit() -> None:
         queue.uncommitted.remove(record)
         queue.total_items += 1
         ledger.total_items += 1
-        if arrival.delay:
+        if delay:
             queue.delay(record, due, 0)
         else:
             queue.insert(record, 0)

@@ -180,7 +180,7 @@ class Broker(Ledger):
         for commit, _, _ in batch.effects:
             commit()
         journal = self.journal  # as hot_cost() does
-        if journal.live_bytes + ITEM_COST * journal.live_items - self.cold_cost > self.memory > 0:
+        if self.memory and journal.live_bytes + ITEM_COST * journal.live_items - self.cold_cost > self.memory:
             self.evict()
 
     def rollback(self, batch: Batch, acks_kept: bool = False) -> list[Any]:
@@ -334,11 +334,11 @@ class Broker(Ledger):
             self._unsubscribe(name, receipt)
         if queue is not None:
             self.flush(queue, receipt)
-            self.resume(queue)
-            self.effect(lambda: self._forget_if_unused(queue), lambda: None, None)
+            self.effect(lambda: self._forget_dropped(queue), lambda: None, None)
         return True
 
-    def _forget_if_unused(self, queue: Queue) -> None:
+    def _forget_dropped(self, queue: Queue) -> None:
+        self.resume(queue)
         if self.queues.get(queue.name) is queue and not queue.in_use():
             self.deadlines.clear(queue)
             self.forget(queue)

@@ -13,15 +13,23 @@ from array import array
 from collections.abc import Callable, Iterator
 from heapq import heappop, heappush, heapreplace
 
+from redqueue.engine.clock import Clock
 from redqueue.engine.deadlines import Deadlines
 from redqueue.journal import record as rec
 
+LONGEST = 100 * 365 * 86400.0
+"""Seconds; a longer delay is as good as this one, and its moment would not fit a record."""
 PROMOTE_MOST = 1000
 """Items made ready in one go."""
 _NEAR = 8192
 """Moments kept in a heap; when there are more, the later half becomes a run."""
 _ID_BITS = 64
 _ID_MASK = (1 << _ID_BITS) - 1
+
+
+def ready_at(clock: Clock, delay: float) -> int:
+    """The wall-clock moment (nanoseconds) that is ``delay`` seconds from now; 0 for no delay."""
+    return clock.wall + int(delay * 1e9) if delay else 0
 
 
 class Moments:

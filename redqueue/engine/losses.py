@@ -8,6 +8,7 @@ anew: so the count outlives a restart, and so does a delay.
 from __future__ import annotations
 
 from redqueue.engine import dead_letters
+from redqueue.engine.delayed import LONGEST, ready_at
 from redqueue.engine.queue import Queue
 from redqueue.engine.settings import TAIL
 from redqueue.journal import record as rec
@@ -24,6 +25,7 @@ def put_back(queue: Queue, record: bytes, deliveries: int, delay: float, is_loss
     :param delay: seconds before it is ready again
     :param is_loss: whether its consumer was lost, or gave it back otherwise
     """
+    delay = min(delay, LONGEST)
     settings, ledger = queue.settings, queue.ledger
     losses = rec.deliveries(record)
     is_letter = record[1] & HAS_ORIGIN  # dead letters do not die, however often one looks at them
@@ -36,12 +38,11 @@ def put_back(queue: Queue, record: bytes, deliveries: int, delay: float, is_loss
             delay = retry_delay(settings.retry_delay, losses)
     to_tail = settings.requeue == TAIL
     if delay or to_tail or losses != rec.deliveries(record):
-        clock = ledger.clock
         moved = rec.moved(
             record,
             queue.number,
             place=ledger.last_place() if to_tail else rec.own_place(record),
-            ready_at=clock.wall + int(delay * 1e9) if delay else 0,
+            ready_at=ready_at(ledger.clock, delay),
             deliveries=losses,
             origin=ledger.origins.current(record),
         )

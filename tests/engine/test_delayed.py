@@ -102,6 +102,19 @@ class TestPut:
         engine.advance(6)
         assert (payloads(engine, Q), queue_of(engine).items, queue_of(engine).bytes) == ([], 0, 0)
 
+    def test_one_beyond_all_bounds_is_a_century(self) -> None:
+        engine = Engine()
+        engine.put(Q, b"a", delay=1e300)
+        engine.put(Q, b"b")
+        engine.commit()
+        give_back(engine, float("inf"))
+        assert waiting(engine) == 2
+        engine = engine.restart()
+        engine.advance(99 * 365 * 86400)
+        assert waiting(engine) == 2
+        engine.advance(2 * 365 * 86400)
+        assert payloads(engine, Q) == [b"a", b"b"]
+
     def test_counts_towards_the_limits(self) -> None:
         engine = Engine(QueueSettings(max_items=1))
         assert engine.put(Q, b"later", delay=5)
@@ -283,7 +296,9 @@ def test_an_emptied_one_has_no_deadline() -> None:
     engine = Engine()
     ready: list[bytes] = []
     items = Delayed(
-        engine.broker.deadlines, lambda record, deliveries: ready.append(record), lambda item_id, place, deliveries: None
+        engine.broker.deadlines,
+        lambda record, deliveries: ready.append(record),
+        lambda item_id, place, deliveries: None,
     )
     items.add(rec.put(1, 7, 0, 0, b"x"), 2000.0, 0)
     assert items.deadline == 2000.0

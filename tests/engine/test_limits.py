@@ -200,6 +200,13 @@ class TestDrop:
         assert len(engine.broker.deadlines) == 0
         assert engine.restart().broker.queues == {}
 
+    def test_a_failed_one_leaves_the_pause(self) -> None:
+        engine = filled(QueueSettings(), b"a")
+        engine.broker.pause(queue_of(engine), None)
+        engine.broker.drop(Q, None)
+        engine.fail()
+        assert (payloads(engine, Q), queue_of(engine).reserve(Consumer())) == ([b"a"], None)
+
     def test_of_nothing(self) -> None:
         assert not Engine().broker.drop(Q, None)
 

@@ -27,6 +27,7 @@ def filled(settings: QueueSettings | SettingsBook, *items: bytes) -> Engine:
 def lose(engine: Engine, queue: bytes = Q) -> bytes:
     """A worker takes the next item and its connection closes; returns the item's payload."""
     worker = Consumer()
+    engine.warm(queue)
     reservation = engine.broker.queues[queue].reserve(worker)
     assert reservation is not None
     worker.close()

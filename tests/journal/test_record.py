@@ -108,3 +108,38 @@ def test_a_name_is_any_bytes(queue: int, name: bytes) -> None:
     assert record[1] == len(name)
     assert int.from_bytes(record[rec.QUEUE_FIELD], "big") == queue
     assert record[rec.NAME_HEAD.size :] == name
+
+
+@given(QUEUES, U64, PAYLOADS, U64, PLACES, U64, U64, st.integers(0, 2**48 - 1))
+def test_every_field_is_found_whichever_others_are_there(
+    queue: int,
+    item_id: int,
+    payload: bytes,
+    expires: int,
+    place: int | None,
+    ready_at: int,
+    deliveries: int,
+    origin: int,
+) -> None:
+    record = rec.put(queue, item_id, 5, 6, payload, expires, place, ready_at, deliveries, origin)
+    assert_reads(record, item_id, 5, 6, payload, expires, item_id if place is None else place)
+    assert (rec.ready_at(record), rec.deliveries(record), rec.origin(record)) == (ready_at, deliveries, origin)
+    assert rec.own_place(record) == place
+
+
+@given(PAYLOADS, U64, PLACES, PLACES, U64, U64, st.integers(0, 2**48 - 1))
+def test_a_move_keeps_the_item_and_changes_all_else(
+    payload: bytes, expires: int, place: int | None, new_place: int | None, ready_at: int, deliveries: int, origin: int
+) -> None:
+    old = rec.put(1, 40, 5, 6, payload, expires, place, deliveries, origin, ready_at % 2**48)
+    new = rec.moved(old, 2, place=new_place, ready_at=ready_at, deliveries=deliveries, origin=origin)
+    assert (
+        new
+        == bytes([rec.REWRITE]) + rec.put(2, 40, 5, 6, payload, expires, new_place, ready_at, deliveries, origin)[1:]
+    )
+
+
+def test_a_replacement_keeps_the_losses_and_ends_the_delay() -> None:
+    old = rec.put(1, 40, 5, 6, b"old", 0, -3, ready_at=9, deliveries=4, origin=7)
+    new = rec.replaced(old, 1, b"new", 6, 0, origin=8)
+    assert (rec.place(new), rec.ready_at(new), rec.deliveries(new), rec.origin(new)) == (-3, 0, 4, 8)

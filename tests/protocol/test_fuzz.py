@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from tests.protocol.conversation import Server
 
 VERBS = b"set get gets gat delete touch incr cas add replace prepend flush flush_all stats verbosity version".split()
-ARGUMENTS = b"q q/t=1 q/peek q/close/open 0 1 -1 3 abc noreply 99999999999 18446744073709551616 1e9".split()
+VERBS += b"pause resume drop redrive readonly".split()
+ARGUMENTS = b"q q/t=1 q/peek q/close/open q+c #+c on 0 1 -1 3 abc noreply 99999999999 18446744073709551616 1e9".split()
 WORDS = st.sampled_from([*VERBS, *ARGUMENTS, b"\x00", b"\xff", b"", b"\t", b"k" * 251])
 LINES = st.builds(
     lambda words, end: b" ".join(words) + end, st.lists(WORDS, max_size=7), st.sampled_from([b"\r\n", b"\n"])
@@ -28,6 +29,7 @@ def cut(data: bytes, cuts: list[int]) -> list[bytes]:
 def test_anything_leaves_a_session_that_is_in_step_or_closed(pieces: list[bytes], cuts: list[int]) -> None:
     data = b"".join(pieces)
     whole, split = Server().connect(), Server().connect()
+    whole.session.is_local = split.session.is_local = True
     replies = whole.say(data)
     for part in cut(data, cuts):
         split.send(part)

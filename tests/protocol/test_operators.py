@@ -156,6 +156,7 @@ class TestRedrive:
         other.send(b"replace q.dead 0 0 1\r\nb\r\n")
         assert client.say(b"redrive q.dead\r\nget q\r\n") == b"OK\r\nVALUE q 0 1\r\nb\r\nEND\r\n"
         client.session.close()
+        server.run()
         other.send(b"flush q.dead\r\n")
         assert operator(server).say(b"redrive q.dead\r\nget q\r\n") == b"NOT_FOUND\r\nEND\r\n"
 
