@@ -177,7 +177,9 @@ def allocate_spare(directory: Path, size: int) -> int:
     :raises OSError: where that fails; no file is left behind
     """
     path = directory / SPARE
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)  # never written to: a crash may have left it as a second name of a segment
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
     try:
         _allocate(fd, size)
     except OSError:
