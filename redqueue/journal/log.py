@@ -185,6 +185,7 @@ class Log:
         self._current = self._begin_segment(
             self._allocate(), recovered.next_segment, segments[-1].size if segments else 0
         )
+        self._current.publish()
         self._entry = self._add_entry(self._current, self._last_id + 1)
         self._durable = position(self._current.number, self._current.end)
         self.remove_dead()
@@ -488,7 +489,9 @@ class Log:
         except OSError:
             os.close(spare)
             raise
-        self._current = self._begin_segment(spare, full.number + 1, full.end)
+        segment = self._begin_segment(spare, full.number + 1, full.end)
+        segment.publish()
+        self._current = segment
         self._entry.size = full.end
         full.close()
         self._unnamed.update(self._names)  # in place: open_queue may be adding to it meanwhile
@@ -637,13 +640,17 @@ class Log:
             spare = self._allocate()
             segment = self._begin_segment(spare, failed.number + 1, counted, previous_failed=True)
             names = b"".join(rec.name(_from_bytes(key, "big"), name) for key, name in sorted(self._names.items()))
-            if names:
-                segment.append(self._wall_ns(), position(segment.number, HEADER_SIZE), len(self._names), names)
-            for frame in frames:
-                start = segment.end + FRAME_SIZE
-                segment.append(self._wall_ns(), position(segment.number, HEADER_SIZE), frame.records, frame.payload)
-                relocated.extend(_items_moved(frame, start))
-            segment.sync()
+            try:
+                if names:
+                    segment.append(self._wall_ns(), position(segment.number, HEADER_SIZE), len(self._names), names)
+                for frame in frames:
+                    start = segment.end + FRAME_SIZE
+                    segment.append(self._wall_ns(), position(segment.number, HEADER_SIZE), frame.records, frame.payload)
+                    relocated.extend(_items_moved(frame, start))
+            except OSError:
+                segment.discard()
+                raise
+            segment.publish()  # not before it has all: from here on the end of the failed file does not count
             self._current = segment
             self._durable = position(segment.number, segment.end)
             self.needs_sync = False
@@ -716,7 +723,7 @@ class _Unlink:
 
     def __call__(self) -> None:
         try:
-            self._path.unlink()
+            os.unlink(self._path)
             sync_directory(self._path.parent)
             log.debug("segment %s has nothing live and is removed", self._path.name)
         except OSError as error:

@@ -17,7 +17,9 @@ U64 = st.integers(0, 2**64 - 1)
 
 
 def make_segment(directory: Path, number: int, size: int, time: int = 0, first_id: int = 1) -> Segment:
-    return Segment(directory, seg.allocate_spare(directory, size), seg.Header(number, time, first_id, 0))
+    segment = Segment(directory, seg.allocate_spare(directory, size), seg.Header(number, time, first_id, 0))
+    segment.publish()
+    return segment
 
 
 def flipped(data: bytes, bit: int) -> bytes:
