@@ -240,6 +240,8 @@ class GroupCommit:
                 error,
             )
         self._broker.lack_space(f"the journal's disk is full: {error}")
+        if self.compactor is not None:
+            self.compactor.rest()
 
     def _looked_for_space(self, error: BaseException | None) -> None:
         self._broker.clock.tick()
