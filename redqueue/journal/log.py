@@ -23,6 +23,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import accumulate, islice
 from pathlib import Path
 
@@ -178,9 +179,10 @@ class Log:
         self.index = recovered.index
         self.live_items = recovered.live_items
         self.live_bytes = recovered.live_bytes
+        self._remove = _Remover()
         segments = self.index.segments
         while len(segments) > 1 and segments[0].live == 0:  # before a new one is made, for which there may be no room
-            _Unlink(self.index.remove_oldest().path)()
+            self._remove(self.index.remove_oldest().path)
         self.closed_bytes = sum(entry.size for entry in segments)
         self._current = self._begin_segment(
             self._allocate(), recovered.next_segment, segments[-1].size if segments else 0
@@ -339,7 +341,13 @@ class Log:
                 frame = Frame((), [], [], [], acks)
                 if not acks or not self._has_room(frame):
                     raise DiskFull(error, False) from error
-                written.append((frame, self._append(frame)))
+                try:
+                    start = self._append(frame)
+                except OSError as again:
+                    if again.errno not in _DISK_FULL:
+                        raise
+                    raise DiskFull(error, False) from error
+                written.append((frame, start))
                 self._datasync_if_needed()
                 raise DiskFull(error, True) from error
             written.append((frame, start))
@@ -524,7 +532,7 @@ class Log:
         while not self.needs_sync and not self._burials and segments[0].live == 0 and len(segments) > 1:
             entry = self.index.remove_oldest()
             self.closed_bytes -= entry.size
-            self._reader.submit(_Unlink(entry.path))
+            self._reader.submit(partial(self._remove, entry.path))
 
     @property
     def is_burying(self) -> bool:
@@ -713,18 +721,25 @@ def _items_moved(frame: seg.Frame, start: int) -> Iterator[tuple[int, int, int]]
                 yield item_id, before + at, start + at
 
 
-class _Unlink:
-    """Removes a dead segment; a failure is logged and costs only disk space."""
+class _Remover:
+    """Removes dead segments, strictly in their order; a failure is logged and costs only disk space.
 
-    __slots__ = ("_path",)
+    What could not be removed, or whose removal could not be synced, is tried again
+    before the next one: no crash may leave a gap in the numbers.
+    """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self) -> None:
+        self._paths: deque[Path] = deque()
 
-    def __call__(self) -> None:
+    def __call__(self, path: Path) -> None:
+        self._paths.append(path)
         try:
-            os.unlink(self._path)
-            sync_directory(self._path.parent)
-            log.debug("segment %s has nothing live and is removed", self._path.name)
+            while self._paths:
+                path = self._paths[0]
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
+                sync_directory(path.parent)
+                self._paths.popleft()
+                log.debug("segment %s has nothing live and is removed", path.name)
         except OSError as error:
-            log.error("segment %s has nothing live and cannot be removed: %s", self._path, error)
+            log.error("segment %s has nothing live and cannot be removed: %s", path, error)

@@ -48,7 +48,7 @@ class CrashEverywhere:
 
 
 def live_and_crash(
-    tmp_path: Path,
+    scratch: Path,
     seed: int,
     *,
     sync: bool,
@@ -61,12 +61,12 @@ def live_and_crash(
 
     :param faults: (kind, error number) of what may happen now and then
     """
-    directory = tmp_path / "log"
+    directory = scratch / "log"
     directory.mkdir()
     order = random.Random(seed)
     disk = Disk(directory, seed)
     with disk.installed():
-        crash = CrashEverywhere(directory, tmp_path / "crashed", disk, sync, random.Random(seed), share)
+        crash = CrashEverywhere(directory, scratch / "crashed", disk, sync, random.Random(seed), share)
         server = InProcessServer(directory, sync=sync, memory=memory, order=order)
         crash.history = FrameHistory(server.log, state_of(server.recovered))
         parked = server.connect()
@@ -93,9 +93,9 @@ def live_and_crash(
 
 @pytest.mark.parametrize("sync", [False, True])
 @pytest.mark.parametrize("seed", range(6))
-def test_every_crash_leaves_a_state_that_was_promised(tmp_path: Path, seed: int, sync: bool) -> None:
+def test_every_crash_leaves_a_state_that_was_promised(scratch: Path, seed: int, sync: bool) -> None:
     """Rotation, compaction, removal of segments and everything in between."""
-    server = live_and_crash(tmp_path, seed, sync=sync)
+    server = live_and_crash(scratch, seed, sync=sync)
     assert server.log._current.number > 5
     assert server.commit.compactor is not None
     assert server.commit.compactor.compacted_segments > 0
@@ -103,7 +103,7 @@ def test_every_crash_leaves_a_state_that_was_promised(tmp_path: Path, seed: int,
 
 @pytest.mark.parametrize("sync", [False, True])
 @pytest.mark.parametrize("seed", range(6))
-def test_every_crash_on_a_failing_disk_leaves_a_state_that_was_promised(tmp_path: Path, seed: int, sync: bool) -> None:
+def test_every_crash_on_a_failing_disk_leaves_a_state_that_was_promised(scratch: Path, seed: int, sync: bool) -> None:
     """Failed writes and syncs, and going on in a new segment."""
     faults = (("write", errno.EIO), ("sync", errno.EIO), ("allocate", errno.ENOSPC), ("write", errno.ENOSPC))
-    live_and_crash(tmp_path, seed, sync=sync, faults=faults)
+    live_and_crash(scratch, seed, sync=sync, faults=faults)
