@@ -17,6 +17,7 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -149,8 +150,11 @@ class Disk:
         fits = min(len(data), self._room() + max(0, inode.size - offset))
         try:
             self._fail_if_told_to("write")
-        except OSError:
-            self._write(fd, inode, bytes(data[: self.random.choice((0, 1, len(data) // 2, len(data)))]), offset)
+        except OSError as error:
+            written = [0, 1, len(data) // 2]
+            if error.errno != errno.ENOSPC:
+                written.append(len(data))
+            self._write(fd, inode, bytes(data[: self.random.choice(written)]), offset)
             raise
         if not fits and len(data):
             raise OSError(errno.ENOSPC, "the disk is full")
@@ -290,7 +294,7 @@ class Disk:
         if self.random.random() < 0.5:
             return [(0, self.random.randrange(size + 1))]
         borders = [0, *range(SECTOR - where % SECTOR, size, SECTOR), size]
-        return [pair for pair in zip(borders, borders[1:], strict=False) if self.random.random() < 0.5]
+        return [pair for pair in pairwise(borders) if self.random.random() < 0.5]
 
     def lose_power(self, target: Path, what: str) -> None:
         """Write what a power failure at this moment may leave into the new directory ``target``.

@@ -55,10 +55,11 @@ class FrameHistory:
 
     def _after(self, payload: bytes) -> State:
         state = dict(self.states[-1])
+        self._names.update(self._log._names)
         for _, record in rec.split(payload):
             kind = record[0]
             if kind == rec.NAME:
-                self._names[record[2:8]] = record[8:]
+                assert self._names[record[2:8]] == record[8:]
             elif kind in (rec.PUT, rec.REWRITE):
                 state[rec.item_id(record)] = (self._names[record[rec.QUEUE_FIELD]], rec.payload(record))
             elif kind == rec.ACK:
