@@ -1,8 +1,10 @@
 """kill -9 under load, judged by a ledger outside of the server: ``python -m tests.crash --rounds N --seed S``.
 
 Each round starts the server on the journal that the last kill left, lets
-producers, consumers and movers work on it, and kills it at a random moment. They
-write into the ledger what they are about to ask before they send it, and what
+producers, consumers and movers work on it, and kills it at a random moment; now and
+then it ends it cleanly instead. Segments are small, memory is smaller than the
+backlog, and items parked for ever keep old segments, so that rotation, compaction
+and reading back go on all the time. The clients write into the ledger what they are about to ask before they send it, and what
 was answered after they have read it. At the end everything is drained. Then
 
 1. what was confirmed, and nobody tried to acknowledge, is in the last drain;
@@ -34,10 +36,15 @@ from tests.server_process import ServerProcess, Wire
 
 MAIN_QUEUES = (b"alone", b"shared", b"crowded/work")
 """``alone`` has one consumer, the others have more."""
-MAX_BACKLOG = 200
+MAX_BACKLOG = 40
 """Items in a queue above which producers wait for consumers, so that segments also die."""
 MOVED = b"moved"
 """Filled by swaps only, and emptied by whoever swaps."""
+PARKED = b"parked"
+"""A few more items in each round, which nobody takes before the end."""
+MEMORIES = ("10kb", "50kb", "256mb")
+WORRYING = ("Traceback", "ERROR", "CRITICAL")
+"""No kill may make the server log such a line."""
 
 
 @dataclass
@@ -78,6 +85,8 @@ class Ledger:
     last_first: dict[tuple[object, ...], int] = field(default_factory=dict)
     backlog: dict[bytes, int] = field(default_factory=dict)
     draining: bool = False
+    compacted_segments: int = 0
+    copied_items: int = 0
     lock: threading.Condition = field(default_factory=threading.Condition)
 
     def intend_put(self, queue: bytes, producer: str, size: int) -> Item:
@@ -168,7 +177,8 @@ class Ledger:
             f"{sum(i.ack == 'confirmed' for i in items)} acknowledged, "
             f"{sum(i.put == 'intended' for i in items)} puts and {sum(i.ack == 'intended' for i in items)} "
             f"acknowledgements ({len(self.swaps)} of them swaps) without an answer, "
-            f"{sum(i.deliveries > 1 for i in items)} delivered again"
+            f"{sum(i.deliveries > 1 for i in items)} delivered again, "
+            f"{self.compacted_segments} segments compacted, {self.copied_items} items copied"
         )
 
 
@@ -213,6 +223,7 @@ class Work:
             ("consumer-1", lambda wire, random_, name: self._consume(wire, random_, name, MAIN_QUEUES[1:])),
             ("consumer-2", lambda wire, random_, name: self._consume(wire, random_, name, MAIN_QUEUES[1:])),
             ("mover", lambda wire, random_, name: self._move(wire, random_, name)),
+            ("parker", self._park),
         ]
         threads = [threading.Thread(target=self._guard, args=job) for job in jobs]
         for thread in threads:
@@ -247,6 +258,23 @@ class Work:
             send(wire, b"".join(script))
             for item in items:
                 self._ledger.answer_put(item, self._reply(wire))
+
+    def _park(self, wire: Wire, random_: random.Random, name: str) -> None:
+        """A few sets, spread over the round."""
+        for _ in range(3):
+            item = self._ledger.intend_put(PARKED, name, random_.choice((100, 1000, 5000)))
+            send(wire, put_command(item, b"set"))
+            self._ledger.answer_put(item, self._reply(wire))
+            self._ended.wait(0.1)
+        self._ended.wait()
+        raise EndedError
+
+    def note_compaction(self) -> None:
+        """Add up what compaction has done in this round."""
+        with self._server.connect() as wire:
+            stats = wire.stats()
+        self._ledger.compacted_segments += int(stats["journal_compacted_segments"])
+        self._ledger.copied_items += int(stats["journal_copied_items"])
 
     def _consume(self, wire: Wire, random_: random.Random, name: str, queues: tuple[bytes, ...]) -> None:
         """Gets, of which most are acknowledged, some given back, and some kept until the connection closes."""
@@ -288,7 +316,7 @@ class Work:
     def drain(self) -> None:
         """Take and acknowledge everything that is left."""
         with self._server.connect() as wire:
-            for queue in (*MAIN_QUEUES, MOVED):
+            for queue in (*MAIN_QUEUES, MOVED, PARKED):
                 while (item := self._get(wire, queue, "drain", b"get %s\r\n" % queue)[0]) is not None:
                     self._ledger.intend_ack(item)
                     send(wire, b"delete %s\r\n" % queue)
@@ -309,7 +337,7 @@ class Work:
         assert read(wire, 7) == b"\r\nEND\r\n"
         # A get whose answer the kill took away was a first delivery that nobody saw. With one consumer the same item
         # comes first again; with several, the order can only be judged for each of them, between two kills.
-        order_of = () if queue in (MAIN_QUEUES[0], MOVED) else (name, self._number)
+        order_of = () if queue in (MAIN_QUEUES[0], MOVED, PARKED) else (name, self._number)
         return self._ledger.record_delivery(queue, int(flags), body, order_of), int(token[0]) if token else 0
 
     def _reply(self, wire: Wire) -> bytes:
@@ -345,17 +373,24 @@ def put_command(item: Item, verb: bytes, token: int | None = None) -> bytes:
     return b"%s %s %d 0 %d%s\r\n%s\r\n" % (verb, item.queue, make_flags(item), len(body), end, body)
 
 
-def run(logdir: Path, rounds: int, seed: int, report: Callable[[str], None] = lambda line: None) -> Ledger:
+def run(
+    logdir: Path,
+    rounds: int,
+    seed: int,
+    report: Callable[[str], None] = lambda line: None,
+    promises: tuple[str, ...] = ("yes", "sync"),
+) -> Ledger:
     """All rounds, the drain and the judgement.
 
+    :param promises: the values of ``reliable`` to choose from
     :param report: called with a line after each round
     :returns: the ledger; nothing is wrong where it has no ``violations``
     """
     random_ = random.Random(seed)
     ledger = Ledger()
     for number in range(1, rounds + 1):
-        reliable = random_.choice(("yes", "sync"))
-        server = ServerProcess(logdir, reliable=reliable, segment_size="64kb", sync_interval="50ms")
+        reliable, memory = random_.choice(promises), random_.choice(MEMORIES)
+        server = ServerProcess(logdir, reliable=reliable, segment_size="64kb", sync_interval="50ms", memory=memory)
         if random_.random() < 0.15:  # a crash in the middle of the recovery
             server.launch()
             time.sleep(random_.uniform(0.05, 0.4))
@@ -365,15 +400,19 @@ def run(logdir: Path, rounds: int, seed: int, report: Callable[[str], None] = la
             threads = work.start()
             # The moment of the kill is what is random here; a number of replies would hit fewer places.
             time.sleep(random_.uniform(0.02, 1.0))
+            work.note_compaction()
             work.end()
-            server.kill()
+            if random_.random() < 0.1:
+                server.stop()
+            else:
+                server.kill()
             for thread in threads:
                 thread.join()
-            if "Traceback" in server.log:
+            if any(word in server.log for word in WORRYING):
                 ledger.violations.append(f"round {number}: the server logged {server.log}")
             if work.failures:
                 raise work.failures[0]
-        report(f"round {number} ({reliable}): {work.replies} replies; {len(ledger.violations)} violations so far")
+        report(f"round {number} ({reliable}, {memory}): {work.replies} replies; {len(ledger.violations)} violations so far")
         if ledger.violations:
             break
     with ServerProcess(logdir, segment_size="64kb") as server:
@@ -388,11 +427,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Kill the server under load, restart it, and check it by a ledger.")
     parser.add_argument("--rounds", type=int, default=20, help="kills (default: 20)")
     parser.add_argument("--seed", type=int, default=1, help="of the random choices (default: 1)")
+    parser.add_argument(
+        "--reliable", choices=("yes", "sync", "both"), default="both", help="what is promised (default: both, by turns)"
+    )
     options = parser.parse_args()
+    promises = ("yes", "sync") if options.reliable == "both" else (options.reliable,)
     directory = Path(tempfile.mkdtemp(prefix="redqueue-crash-"))
     started = time.monotonic()
     try:
-        ledger = run(directory / "log", options.rounds, options.seed, lambda line: print(line, flush=True))
+        ledger = run(directory / "log", options.rounds, options.seed, lambda line: print(line, flush=True), promises)
     except BaseException:
         print(f"seed {options.seed} failed; the journal is kept in {directory}", file=sys.stderr)
         raise

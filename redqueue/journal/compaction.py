@@ -50,6 +50,7 @@ class Compactor:
         self.copied_items = 0
         self.compacted_segments = 0
         self.failure = ""
+        self._is_resting = False
 
     def is_due(self) -> bool:
         """Whether too much of the journal is dead."""
@@ -64,7 +65,7 @@ class Compactor:
         :returns: whether to call again soon, though nothing has begun
         """
         journal = self._journal
-        if self._is_reading or self.failure or journal.copies or journal.is_burying:
+        if self._is_reading or self._is_resting or self.failure or journal.copies or journal.is_burying:
             return False
         victim = journal.index.segments[0]
         if victim is not self._victim:
@@ -89,9 +90,14 @@ class Compactor:
         """Have every segment compacted that is closed now."""
         self._keep_from = self._journal.index.segments[-1].number
 
+    def rest(self) -> None:
+        """Do nothing before :meth:`resume`: there was no room for a frame."""
+        self._is_resting = True
+
     def resume(self) -> None:
         """Try again after a failure."""
         self.failure = ""
+        self._is_resting = False
 
     def _read(self, error: BaseException | None) -> None:
         self._is_reading = False

@@ -23,6 +23,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import accumulate, islice
 from pathlib import Path
 
@@ -181,13 +182,15 @@ class Log:
         self.index = recovered.index
         self.live_items = recovered.live_items
         self.live_bytes = recovered.live_bytes
+        self._remove = _Remover()
         segments = self.index.segments
         while len(segments) > 1 and segments[0].live == 0:  # before a new one is made, for which there may be no room
-            _Unlink(self.index.remove_oldest().path)()
+            self._remove(self.index.remove_oldest().path)
         self.closed_bytes = sum(entry.size for entry in segments)
         self._current = self._begin_segment(
             self._allocate(), recovered.next_segment, segments[-1].size if segments else 0
         )
+        self._current.publish()
         self._entry = self._add_entry(self._current, self._last_id + 1)
         self._durable = position(self._current.number, self._current.end)
         self.remove_dead()
@@ -386,7 +389,13 @@ class Log:
                 frame = Frame((), [], [], [], acks)
                 if not acks or not self._has_room(len(frame.payload), False):
                     raise DiskFull(error, False) from error
-                written.append((frame, self._append(frame)))
+                try:
+                    start = self._append(frame)
+                except OSError as again:
+                    if again.errno not in _DISK_FULL:
+                        raise
+                    raise DiskFull(error, False) from error
+                written.append((frame, start))
                 self._datasync_if_needed()
                 raise DiskFull(error, True) from error
             written.append((frame, start))
@@ -543,7 +552,9 @@ class Log:
         except OSError:
             os.close(spare)
             raise
-        self._current = self._begin_segment(spare, full.number + 1, full.end)
+        segment = self._begin_segment(spare, full.number + 1, full.end)
+        segment.publish()
+        self._current = segment
         self._entry.size = full.end
         full.close()
         self._unnamed.update(self._names)  # in place: open_queue may be adding to it meanwhile
@@ -577,7 +588,7 @@ class Log:
         while not self.needs_sync and not self._burials and segments[0].live == 0 and len(segments) > 1:
             entry = self.index.remove_oldest()
             self.closed_bytes -= entry.size
-            self._reader.submit(_Unlink(entry.path))
+            self._reader.submit(partial(self._remove, entry.path))
 
     @property
     def is_burying(self) -> bool:
@@ -703,13 +714,17 @@ class Log:
             spare = self._allocate()
             segment = self._begin_segment(spare, failed.number + 1, counted, previous_failed=True)
             names = b"".join(rec.name(_from_bytes(key, "big"), name) for key, name in sorted(self._names.items()))
-            if names:
-                segment.append(self._wall_ns(), position(segment.number, HEADER_SIZE), len(self._names), names)
-            for frame in frames:
-                start = segment.end + FRAME_SIZE
-                segment.append(self._wall_ns(), position(segment.number, HEADER_SIZE), frame.records, frame.payload)
-                relocated.extend(_items_moved(frame, start))
-            segment.sync()
+            try:
+                if names:
+                    segment.append(self._wall_ns(), position(segment.number, HEADER_SIZE), len(self._names), names)
+                for frame in frames:
+                    start = segment.end + FRAME_SIZE
+                    segment.append(self._wall_ns(), position(segment.number, HEADER_SIZE), frame.records, frame.payload)
+                    relocated.extend(_items_moved(frame, start))
+            except OSError:
+                segment.discard()
+                raise
+            segment.publish()  # not before it has all: from here on the end of the failed file does not count
             self._current = segment
             self._durable = position(segment.number, segment.end)
             self.needs_sync = False
@@ -773,18 +788,25 @@ def _items_moved(frame: seg.Frame, start: int) -> Iterator[tuple[int, int, int]]
                 yield item_id, before + at, start + at
 
 
-class _Unlink:
-    """Removes a dead segment; a failure is logged and costs only disk space."""
+class _Remover:
+    """Removes dead segments, strictly in their order; a failure is logged and costs only disk space.
 
-    __slots__ = ("_path",)
+    What could not be removed, or whose removal could not be synced, is tried again
+    before the next one: no crash may leave a gap in the numbers.
+    """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self) -> None:
+        self._paths: deque[Path] = deque()
 
-    def __call__(self) -> None:
+    def __call__(self, path: Path) -> None:
+        self._paths.append(path)
         try:
-            self._path.unlink()
-            sync_directory(self._path.parent)
-            log.debug("segment %s has nothing live and is removed", self._path.name)
+            while self._paths:
+                path = self._paths[0]
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
+                sync_directory(path.parent)
+                self._paths.popleft()
+                log.debug("segment %s has nothing live and is removed", path.name)
         except OSError as error:
-            log.error("segment %s has nothing live and cannot be removed: %s", self._path, error)
+            log.error("segment %s has nothing live and cannot be removed: %s", path, error)

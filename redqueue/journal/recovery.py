@@ -247,7 +247,7 @@ class Recovery:
         if not is_last:
             self._damage(f"{path} is empty", f"put {path.name} back from a backup")
         log.warning("torn tail: %s has no header, the server stopped while making it; it is removed", path)
-        path.unlink()
+        os.unlink(path)
         seg.sync_directory(self._directory)
 
     def _replay_frames(

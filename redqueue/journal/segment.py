@@ -177,7 +177,9 @@ def allocate_spare(directory: Path, size: int) -> int:
     :raises OSError: where that fails; no file is left behind
     """
     path = directory / SPARE
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)  # never written to: a crash may have left it as a second name of a segment
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
     try:
         _allocate(fd, size)
     except OSError:
@@ -196,29 +198,43 @@ class Segment:
     """
 
     def __init__(self, directory: Path, fd: int, header: Header) -> None:
-        """Make a segment of the spare file: write its header, give it its name, and sync file and directory.
+        """Make a segment of the spare file: it takes frames, but is none of the journal's before :meth:`publish`.
 
         :param fd: as :func:`allocate_spare` gives it; it is the segment's from here on
-        :raises OSError: where that fails; no file is left behind
+        :raises OSError: where its header cannot be written; no file is left behind
         """
         self.number = header.number
         self.path = path_of(directory, header.number)
         self.fd = fd
         self.size = os.fstat(fd).st_size
-        path = directory / SPARE
+        self.end = HEADER_SIZE
         try:
             _write_all(fd, encode_header(*header), 0)
-            _sync(os.fsync, fd)
-            os.link(path, self.path)  # unlike a renaming this never replaces a segment
-            os.unlink(path)
-            path = self.path
-            sync_directory(directory)
         except OSError:
-            os.close(fd)
-            with contextlib.suppress(OSError):
-                os.unlink(path)
+            self.discard()
             raise
-        self.end = HEADER_SIZE
+
+    def publish(self) -> None:
+        """Sync the file, give it its name, and sync the directory.
+
+        :raises OSError: where that fails; no file is left behind
+        """
+        path = spare = self.path.parent / SPARE
+        try:
+            _sync(os.fsync, self.fd)
+            os.link(spare, self.path)  # unlike a renaming this never replaces a segment
+            os.unlink(spare)
+            path = self.path
+            sync_directory(self.path.parent)
+        except OSError:
+            self.discard(path)
+            raise
+
+    def discard(self, path: Path | None = None) -> None:
+        """Close and remove a segment that is not published, or could not be."""
+        os.close(self.fd)
+        with contextlib.suppress(OSError):
+            os.unlink(path or self.path.parent / SPARE)
 
     def has_room(self, length: int, reserve: int = 0) -> bool:
         """Whether a frame of ``length`` payload bytes goes here and leaves ``reserve`` bytes free.

@@ -160,6 +160,9 @@ def _settled_queue(session: Session, request: Request) -> Queue | None:
         session.stall_and_retry()
         return None
     queue = session.queues.get(request.queue)
+    if queue is not None and queue.flushed > session.broker.committed:
+        session.stall_and_retry()  # its head is about to be dropped, and must not be written again behind that
+        return None
     if queue is not None and queue.cold_cost and queue.is_reading_back(ANYBODY):
         session.stall_until_read_back(queue)
         return None

@@ -256,6 +256,7 @@ class Server:
             os._exit(1)
 
     def _finish(self) -> None:
+        self._commit.end()
         self._close_journal()
         log.info("ended; %d items are kept", 0 if self._journal is None else self._broker.sum_items())
         self._ended.set()

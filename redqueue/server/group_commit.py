@@ -91,6 +91,10 @@ class GroupCommit:
         self._on_idle = then
         self.schedule()
 
+    def end(self) -> None:
+        """The journal is about to be closed: nothing reaches it any more, not even what it has read to be copied."""
+        self._journal = None
+
     def sync(self) -> None:
         """Have what is written synced, unless the journal is busy or has nothing new."""
         journal = self._journal
@@ -240,6 +244,8 @@ class GroupCommit:
                 error,
             )
         self._broker.lack_space(f"the journal's disk is full: {error}")
+        if self.compactor is not None:
+            self.compactor.rest()
 
     def _looked_for_space(self, error: BaseException | None) -> None:
         self._broker.clock.tick()

@@ -17,7 +17,9 @@ U64 = st.integers(0, 2**64 - 1)
 
 
 def make_segment(directory: Path, number: int, size: int, time: int = 0, first_id: int = 1) -> Segment:
-    return Segment(directory, seg.allocate_spare(directory, size), seg.Header(number, time, first_id, 0))
+    segment = Segment(directory, seg.allocate_spare(directory, size), seg.Header(number, time, first_id, 0))
+    segment.publish()
+    return segment
 
 
 def flipped(data: bytes, bit: int) -> bytes:
@@ -281,3 +283,17 @@ def test_no_segment_is_written_over(tmp_path: Path) -> None:
 def test_no_segment_without_its_directory(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         make_segment(tmp_path / "missing", 1, 4096, 0, 1)
+
+
+def test_a_spare_file_that_is_a_segment_already_is_left_alone(tmp_path: Path) -> None:
+    """A crash between the two steps of giving the file its name leaves it with both."""
+    segment = make_segment(tmp_path, 5, 4096)
+    segment.append(1, 0, 1, b"precious")
+    segment.close()
+    content = segment.path.read_bytes()
+    os.link(segment.path, tmp_path / seg.SPARE)
+    after = make_segment(tmp_path, 6, 4096)
+    after.close()
+    assert segment.path.read_bytes() == content
+    assert not after.path.samefile(segment.path)
+    assert not (tmp_path / seg.SPARE).exists()

@@ -9,15 +9,16 @@ import pytest
 from tests import crash
 
 
-@pytest.mark.parametrize("seed", [1])
-def test_kill_9_under_load_breaks_no_promise(tmp_path: Path, seed: int) -> None:
+@pytest.mark.parametrize(("seed", "promises"), [(1, ("yes",)), (2, ("sync",))])
+def test_kill_9_under_load_breaks_no_promise(tmp_path: Path, seed: int, promises: tuple[str, ...]) -> None:
     lines: list[str] = []
-    ledger = crash.run(tmp_path / "log", rounds=5, seed=seed, report=lines.append)
+    ledger = crash.run(tmp_path / "log", rounds=4, seed=seed, report=lines.append, promises=promises)
     print("\n".join(lines))
     assert not ledger.violations, f"seed {seed}: {ledger.violations[:20]}"
     items = ledger.items.values()
     assert sum(item.put == "confirmed" for item in items) > 100, ledger.summary()
     assert sum(item.ack == "confirmed" for item in items) > 50, ledger.summary()
+    assert ledger.compacted_segments > 0, ledger.summary()
 
 
 def test_ledger_sees_every_kind_of_violation() -> None:
