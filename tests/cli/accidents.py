@@ -1,0 +1,177 @@
+"""Journals of a few segments with random contents, and accidents that may befall them, for property tests."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from hypothesis import strategies as st
+
+from redqueue.journal import record as rec
+from redqueue.journal import segment as seg
+from tests.cli.tool import FOREVER, NOW, Handmade, WrittenFrame, ack, put, rewrite
+
+NAMES = {1: b"jobs", 2: b"jobs", 3: b"mail", 4: b"\xff/odd"}
+"""Two numbers stand for one name, as after a restart."""
+BLOCK = 64
+
+
+class ModelItem(NamedTuple):
+    """An item, in the order of its queue."""
+
+    place: int
+    item_id: int
+    flags: int
+    expires: int
+    time: int
+    payload: bytes
+
+
+step = st.one_of(
+    st.tuples(st.just("put"), st.sampled_from(sorted(NAMES)), st.binary(max_size=40), st.integers(0, 3)),
+    st.tuples(st.just("ack"), st.integers(0, 30)),
+    st.tuples(st.just("rewrite"), st.integers(0, 30), st.sampled_from(sorted(NAMES)), st.binary(max_size=40)),
+    st.tuples(st.just("drop"), st.sampled_from(sorted(NAMES))),
+    st.tuples(st.just("wipe")),
+)
+steps_of_segments = st.lists(st.lists(st.lists(step, min_size=1, max_size=4), max_size=6), min_size=1, max_size=3)
+"""Steps by frame, by segment."""
+
+accident = st.one_of(
+    st.tuples(st.just("flip"), st.integers(0, 2), st.floats(0, 1)),
+    st.tuples(st.just("zero"), st.integers(0, 2), st.floats(0, 1), st.integers(1, 300)),
+    st.tuples(st.just("cut"), st.integers(0, 2), st.floats(0, 1)),
+    st.tuples(st.just("swap"), st.integers(0, 2), st.floats(0, 1), st.floats(0, 1)),
+    st.tuples(st.just("missing"), st.integers(0, 2)),
+)
+
+
+@dataclass
+class Written:
+    """A journal as it was written.
+
+    :ivar last_id: the highest id of any item
+    """
+
+    handmade: Handmade
+    last_id: int
+
+
+def write(directory: Path, segments: list[list[list[tuple[object, ...]]]]) -> Written:
+    """Write a journal of these steps."""
+    shutil.rmtree(directory, ignore_errors=True)
+    handmade = Handmade(directory)
+    last_id = 0
+    for i, frames in enumerate(segments):
+        if i:
+            handmade.next_segment()
+        named: set[int] = set()
+        for steps in frames:
+            records: list[bytes] = []
+            for kind, *arguments in steps:
+                new, last_id = _record(str(kind), arguments, last_id, named)
+                records += new
+            if records:
+                handmade.frame(*records)
+    return Written(handmade, last_id)
+
+
+def _record(kind: str, arguments: list[object], last_id: int, named: set[int]) -> tuple[list[bytes], int]:
+    queue = next((a for a in arguments[:2][:: -1 if kind == "rewrite" else 1] if kind in ("put", "rewrite", "drop")), 0)
+    assert isinstance(queue, int)
+    names = [rec.name(queue, NAMES[queue])] if queue and queue not in named else []
+    if queue:
+        named.add(queue)
+    if kind == "put":
+        payload, variant = arguments[1:]
+        assert isinstance(payload, bytes)
+        more = [{}, {"flags": 7}, {"expires": FOREVER}, {"place": -last_id - 1}][int(str(variant))]
+        return [*names, put(queue, last_id + 1, payload, **more)], last_id + 1
+    if kind == "drop":
+        return [*names, rec.drop(queue, last_id + 1)], last_id
+    if kind == "wipe":
+        return [rec.wipe(last_id + 1)], last_id
+    item_id = int(str(arguments[0]))
+    if not 0 < item_id <= last_id:
+        return [], last_id
+    if kind == "ack":
+        return [ack(item_id)], last_id
+    payload = arguments[2]
+    assert isinstance(payload, bytes)
+    return [*names, rewrite(queue, item_id, payload)], last_id
+
+
+def befall(written: Written, event: tuple[object, ...]) -> Callable[[WrittenFrame], bool] | None:
+    """Let an accident happen; returns which frames it spares, or None where there is nothing to damage."""
+    kind, which, *more = event
+    number = 1 + int(str(which))
+    path = written.handmade.path(number)
+    if not path.exists():
+        return None
+    before = path.read_bytes()
+    if kind == "missing":
+        path.unlink()
+        return lambda frame: frame.segment != number
+    places = [min(len(before) - 1, int(float(str(part)) * len(before))) for part in more if isinstance(part, float)]
+    after = bytearray(before)
+    if kind == "flip":
+        after[places[0]] ^= 4
+    elif kind == "zero":
+        stop = min(len(before), places[0] + int(str(more[1])))
+        after[places[0] : stop] = bytes(stop - places[0])
+    elif kind == "cut":
+        del after[places[0] :]
+    else:
+        a, b = sorted(place // BLOCK * BLOCK for place in places)
+        if a == b or b + BLOCK > len(before):
+            return None
+        after[a : a + BLOCK], after[b : b + BLOCK] = before[b : b + BLOCK], before[a : a + BLOCK]
+    path.write_bytes(after)
+
+    def is_spared(frame: WrittenFrame) -> bool:
+        return frame.segment != number or after[frame.offset : frame.end] == before[frame.offset : frame.end]
+
+    return is_spared
+
+
+def model(frames: list[WrittenFrame]) -> dict[bytes, list[ModelItem]]:
+    """What lives after these frames, by the name of the queue."""
+    names: dict[int, bytes] = {}
+    for frame in frames:
+        for record in frame.records:
+            if record[0] == rec.NAME:
+                names[int.from_bytes(record[2:8], "big")] = record[8:]
+    items: dict[int, tuple[int, ModelItem]] = {}
+    for frame in frames:
+        for record in frame.records:
+            kind = record[0]
+            queue = int.from_bytes(record[2:8], "big")
+            if kind in (rec.PUT, rec.REWRITE):
+                items[rec.item_id(record)] = (queue, _model_item(record))
+            elif kind == rec.ACK:
+                items.pop(int.from_bytes(record[1:9], "big"), None)
+            elif kind == rec.DROP:
+                alike = {queue, *(n for n, name in names.items() if name == names.get(queue))}
+                below = int.from_bytes(record[8:16], "big")
+                items = {i: entry for i, entry in items.items() if not (i < below and entry[0] in alike)}
+            elif kind == rec.WIPE:
+                below = int.from_bytes(record[1:9], "big")
+                items = {i: entry for i, entry in items.items() if i >= below}
+    queues: dict[bytes, list[ModelItem]] = {}
+    for queue, item in items.values():
+        queues.setdefault(names.get(queue, b"lost-name-%d" % queue), []).append(item)
+    return {name: sorted(found) for name, found in queues.items()}
+
+
+def _model_item(record: bytes) -> ModelItem:
+    return ModelItem(
+        rec.place(record), rec.item_id(record), rec.flags(record), rec.expires(record), NOW, rec.payload(record)
+    )
+
+
+def list_numbers(directory: Path) -> list[int]:
+    """The segments that are there."""
+    return [number for number, _ in seg.list_segments(directory)]
