@@ -281,7 +281,8 @@ class JournalFiles:
         is_last = following is None
         size = segment.size()
         if not size and not is_last:
-            yield finding(HEADER, 0, 0, f"{name} is empty")
+            header = following.header() if following is not None else None
+            yield finding(SHORTENED, 0, header.previous_end if header else 0, f"{name} is empty")
             return
         if not size or (is_last and segment.is_unfinished()):
             yield finding(UNFINISHED, 0, size, f"{name} has no header: it was being made when the server ended")

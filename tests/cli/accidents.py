@@ -80,28 +80,24 @@ def write(directory: Path, segments: list[list[list[tuple[object, ...]]]]) -> Wr
 
 
 def _record(kind: str, arguments: list[object], last_id: int, named: set[int]) -> tuple[list[bytes], int]:
-    queue = next((a for a in arguments[:2][:: -1 if kind == "rewrite" else 1] if kind in ("put", "rewrite", "drop")), 0)
-    assert isinstance(queue, int)
-    names = [rec.name(queue, NAMES[queue])] if queue and queue not in named else []
-    if queue:
-        named.add(queue)
+    """The records of a step, and the highest id after it."""
+    numbers = [int(argument) for argument in arguments if isinstance(argument, int)]
+    payload = next((argument for argument in arguments if isinstance(argument, bytes)), b"")
+    if kind == "wipe":
+        return [rec.wipe(last_id + 1)], last_id
+    if kind in ("ack", "rewrite") and not 0 < numbers[0] <= last_id:
+        return [], last_id
+    if kind == "ack":
+        return [ack(numbers[0])], last_id
+    queue = numbers[1] if kind == "rewrite" else numbers[0]
+    names = [] if queue in named else [rec.name(queue, NAMES[queue])]
+    named.add(queue)
     if kind == "put":
-        payload, variant = arguments[1:]
-        assert isinstance(payload, bytes)
-        more = [{}, {"flags": 7}, {"expires": FOREVER}, {"place": -last_id - 1}][int(str(variant))]
+        more: dict[str, int] = [{}, {"flags": 7}, {"expires": FOREVER}, {"place": -last_id - 1}][numbers[1]]
         return [*names, put(queue, last_id + 1, payload, **more)], last_id + 1
     if kind == "drop":
         return [*names, rec.drop(queue, last_id + 1)], last_id
-    if kind == "wipe":
-        return [rec.wipe(last_id + 1)], last_id
-    item_id = int(str(arguments[0]))
-    if not 0 < item_id <= last_id:
-        return [], last_id
-    if kind == "ack":
-        return [ack(item_id)], last_id
-    payload = arguments[2]
-    assert isinstance(payload, bytes)
-    return [*names, rewrite(queue, item_id, payload)], last_id
+    return [*names, rewrite(queue, numbers[0], payload)], last_id
 
 
 def befall(written: Written, event: tuple[object, ...]) -> Callable[[WrittenFrame], bool] | None:
@@ -109,7 +105,7 @@ def befall(written: Written, event: tuple[object, ...]) -> Callable[[WrittenFram
     kind, which, *more = event
     number = 1 + int(str(which))
     path = written.handmade.path(number)
-    if not path.exists():
+    if not path.exists() or not path.stat().st_size:
         return None
     before = path.read_bytes()
     if kind == "missing":
