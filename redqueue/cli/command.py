@@ -41,6 +41,17 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
         return text
 
 
+class Parser(argparse.ArgumentParser):
+    """Takes the optional argument FILE behind options too, where argparse has given it up already."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As in argparse."""
+        found, rest = super().parse_known_args(args, namespace)
+        if rest and not rest[0].startswith("-") and self.get_default("file") == getattr(found, "file", None):
+            found.file = rest.pop(0)
+        return found, rest
+
+
 def add_command(
     subparsers: SubParsers,
     name: str,

@@ -9,7 +9,7 @@ import sys
 
 from redqueue import __version__
 from redqueue.cli import journal
-from redqueue.cli.command import CANNOT, CommandFailed, Formatter
+from redqueue.cli.command import CANNOT, CommandFailed, Formatter, Parser
 from redqueue.journal.lock import JournalInUse
 from redqueue.journal.reader import NoJournal
 
@@ -20,7 +20,7 @@ INTERRUPTED = 130
 
 def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="redqueue",
         description="Commands for those who run RedQueue. The server itself is redqueue_server.py.",
         formatter_class=Formatter,

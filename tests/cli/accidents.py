@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -53,11 +52,21 @@ accident = st.one_of(
 class Written:
     """A journal as it was written.
 
-    :ivar last_id: the highest id of any item
+    :ivar contents: of its segments, before any accident
     """
 
     handmade: Handmade
-    last_id: int
+    contents: dict[int, bytes]
+
+    def spared(self) -> list[WrittenFrame]:
+        """The frames that are still there as they were."""
+        now = {n: path.read_bytes() for n, path in seg.list_segments(self.handmade.directory)}
+        return [
+            frame
+            for frame in self.handmade.frames
+            if now.get(frame.segment, b"")[frame.offset : frame.end]
+            == self.contents[frame.segment][frame.offset : frame.end]
+        ]
 
 
 def write(directory: Path, segments: list[list[list[tuple[object, ...]]]]) -> Written:
@@ -76,7 +85,7 @@ def write(directory: Path, segments: list[list[list[tuple[object, ...]]]]) -> Wr
                 records += new
             if records:
                 handmade.frame(*records)
-    return Written(handmade, last_id)
+    return Written(handmade, {number: path.read_bytes() for number, path in seg.list_segments(directory)})
 
 
 def _record(kind: str, arguments: list[object], last_id: int, named: set[int]) -> tuple[list[bytes], int]:
@@ -100,19 +109,18 @@ def _record(kind: str, arguments: list[object], last_id: int, named: set[int]) -
     return [*names, rewrite(queue, numbers[0], payload)], last_id
 
 
-def befall(written: Written, event: tuple[object, ...]) -> Callable[[WrittenFrame], bool] | None:
-    """Let an accident happen; returns which frames it spares, or None where there is nothing to damage."""
+def befall(written: Written, event: tuple[object, ...]) -> None:
+    """Let an accident happen, where there is something to damage."""
     kind, which, *more = event
-    number = 1 + int(str(which))
-    path = written.handmade.path(number)
+    path = written.handmade.path(1 + int(str(which)))
     if not path.exists() or not path.stat().st_size:
-        return None
-    before = path.read_bytes()
+        return
     if kind == "missing":
         path.unlink()
-        return lambda frame: frame.segment != number
-    places = [min(len(before) - 1, int(float(str(part)) * len(before))) for part in more if isinstance(part, float)]
+        return
+    before = path.read_bytes()
     after = bytearray(before)
+    places = [min(len(before) - 1, int(part * len(before))) for part in more if isinstance(part, float)]
     if kind == "flip":
         after[places[0]] ^= 4
     elif kind == "zero":
@@ -122,15 +130,9 @@ def befall(written: Written, event: tuple[object, ...]) -> Callable[[WrittenFram
         del after[places[0] :]
     else:
         a, b = sorted(place // BLOCK * BLOCK for place in places)
-        if a == b or b + BLOCK > len(before):
-            return None
-        after[a : a + BLOCK], after[b : b + BLOCK] = before[b : b + BLOCK], before[a : a + BLOCK]
+        if a != b and b + BLOCK <= len(before):
+            after[a : a + BLOCK], after[b : b + BLOCK] = before[b : b + BLOCK], before[a : a + BLOCK]
     path.write_bytes(after)
-
-    def is_spared(frame: WrittenFrame) -> bool:
-        return frame.segment != number or after[frame.offset : frame.end] == before[frame.offset : frame.end]
-
-    return is_spared
 
 
 def model(frames: list[WrittenFrame]) -> dict[bytes, list[ModelItem]]:

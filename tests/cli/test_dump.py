@@ -58,7 +58,7 @@ def handmade(tmp_path: Path) -> Handmade:
 def test_text(life: Path) -> None:
     found = [re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z", "TIME", line) for line in lines(life)]
     places = [line.split(" ")[0] for line in found]
-    assert places[:3] == ["1:80", "1:92", "1:163"]
+    assert places[:3] == ["1:80", "1:92", "1:162"]
     assert [line.split(" ", 1)[1] for line in found] == [
         "TIME NAME number=1 queue=jobs",
         "TIME PUT id=1 queue=jobs flags=0 size=6 payload=item 0",
@@ -146,7 +146,6 @@ def test_by_time(handmade: Handmade) -> None:
     ]
     local = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds + 600))
     assert ids(handmade.directory, f"--since={local}") == [("WIPE", 6), ("ACK", 99)]
-    assert ids(handmade.directory, "--until=0s") == [] if time.time() < seconds else True
 
 
 def test_ages(life: Path) -> None:
@@ -158,7 +157,9 @@ def test_a_fanout(handmade: Handmade) -> None:
     (entry,) = objects(handmade.directory, "--kind=FANOUT")
     assert (entry["parent"], entry["queues"]) == ("jobs", [{"queue": "jobs"}, {"queue": "audit"}])
     (line,) = lines(handmade.directory, "--kind=FANOUT")
-    assert line.endswith("FANOUT id=3 parent=jobs queues=jobs,audit flags=5 size=4 payload=both")
+    assert line.endswith(
+        "FANOUT id=3 parent=jobs queues=jobs,audit flags=5 arrived=2027-01-15T08:00:00.000000000Z size=4 payload=both"
+    )
 
 
 def test_an_acknowledgement_of_an_unknown_item(handmade: Handmade) -> None:

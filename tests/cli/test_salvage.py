@@ -68,11 +68,9 @@ def test_exactly_the_items_of_the_frames_outside_of_the_damage(
     with tempfile.TemporaryDirectory() as base:
         directory, out = Path(base) / "journal", Path(base) / "out"
         written = write(directory, segments)
-        spared = written.handmade.frames
         for event in accidents:
-            is_spared = befall(written, event)
-            if is_spared is not None:
-                spared = [frame for frame in spared if is_spared(frame)]
+            befall(written, event)
+        spared = written.spared()
         if not list_numbers(directory):
             return
         before = contents(directory)
