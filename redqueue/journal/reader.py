@@ -342,14 +342,18 @@ def _missing(first: int, last: int, directory: Path) -> Finding:
 
 
 def server_of(directory: Path) -> int | None:
-    """The process that seems to use the journal: that of the lock file, where it is alive."""
+    """The process that uses the journal, as far as can be seen without taking its lock, if only for a moment."""
+    path = directory / "lock"
     with contextlib.suppress(OSError, ValueError):
-        pid = int((directory / "lock").read_text())
+        pid, inode = int(path.read_text()), path.stat().st_ino
         try:
+            locks = Path("/proc/locks").read_text()
+        except OSError:  # elsewhere than on Linux
             os.kill(pid, 0)
-        except PermissionError:
             return pid
-        return pid
+        for fields in map(str.split, locks.splitlines()):
+            if "FLOCK" in fields and str(pid) in fields and any(field.endswith(f":{inode}") for field in fields):
+                return pid
     return None
 
 

@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
     for finding in replay.findings:
         print(f"{finding.kind if finding.is_damage else 'no damage'}: {finding.text}")
     if server is not None:
-        print(f"in use by the server with process id {server}, so far as can be seen")
+        print(f"in use by the server with process id {server}, as far as can be seen")
     print(f"{segments} segments, {size} bytes, {frames} good frames, {records} records")
     print(f"{items} items in {len(queues)} queues, the last id is {replay.contents.last_id}")
     if replay.is_damaged:
