@@ -192,7 +192,7 @@ class Contents:
 
     def numbers_of(self, name: bytes) -> set[int]:
         """The numbers that have stood for a queue: each run of the server has its own."""
-        return {number for number, text in self.names.items() if text == name}
+        return {number for number in (*self.names, *self.written) if self.name_of(number) == name}
 
     def name_of(self, number: int) -> bytes:
         """The name of a queue; where it is lost, the one that the server would give it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -17,6 +18,8 @@ from hypothesis import strategies as st
 from redqueue.cli.main import main
 from redqueue.journal import record as rec
 from redqueue.journal import segment as seg
+from redqueue.journal.log import Log
+from redqueue.journal.recovery import Recovery
 from tests.cli.accidents import ModelItem, accident, befall, list_numbers, model, steps_of_segments, write
 from tests.cli.tool import Handmade, ack, contents, flip, put, redqueue, rewrite
 from tests.server_process import ServerProcess
@@ -48,8 +51,6 @@ def records(directory: Path) -> list[dict[str, Any]]:
 
 def items_in(directory: Path) -> dict[bytes, list[ModelItem]]:
     """The items of a good journal, read by the server's own replay."""
-    from redqueue.journal.recovery import Recovery
-
     recovered = Recovery(directory).run()
     return {
         name: [
@@ -222,6 +223,17 @@ def test_where_it_may_write(three: Handmade, tmp_path: Path) -> None:
     assert contents(full) == {"something": b""}
     (tmp_path / "empty").mkdir()
     assert redqueue("journal", "salvage", three.directory, tmp_path / "empty").returncode == 0
+
+
+def test_a_disk_that_fails_on_the_way(
+    three: Handmade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing(log: Log) -> bool:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Log, "write", failing)
+    assert main(["journal", "salvage", str(three.directory), str(tmp_path / "out")]) == 2
+    assert "out cannot be written and is to be removed: [Errno 28] No space left" in capsys.readouterr().err
 
 
 def test_what_a_server_wrote_and_a_disk_spoiled(tmp_path: Path) -> None:

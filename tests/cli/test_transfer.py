@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import subprocess
@@ -14,8 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from redqueue.cli.main import main
 from redqueue.journal import record as rec
 from redqueue.journal import segment as seg
+from redqueue.journal.log import Log
 from redqueue.journal.parse import HAS_DELIVERIES, HAS_ORIGIN, HAS_READY_AT, Item, records
 from tests.cli.tool import COMMAND, FOREVER, NOW, Handmade, contents, environment, flip, put, redqueue, rewrite
 from tests.server_process import ServerProcess
@@ -104,6 +107,12 @@ def test_a_damaged_journal(tmp_path: Path) -> None:
     assert "is damaged from offset" in done.stderr
 
 
+def test_a_queue_whose_name_is_lost(tmp_path: Path) -> None:
+    made = Handmade(tmp_path / "journal")
+    made.frame(put(9, 1, b"whose"))
+    assert [entry["payload"] for entry in export(made.directory, "lost-name-9", status=1)] == ["whose"]
+
+
 def test_beside_a_server_under_load(tmp_path: Path) -> None:
     with ServerProcess(tmp_path, segment_size="64kb") as server, server.connect() as wire:
         for i in range(20):
@@ -182,8 +191,6 @@ member = st.fixed_dictionaries(
 @settings(deadline=None, max_examples=60)
 @given(st.lists(member, max_size=8))
 def test_every_field_round_trips(members: list[dict[str, Any]]) -> None:
-    from redqueue.cli.main import main
-
     with tempfile.TemporaryDirectory() as base:
         made = Handmade(Path(base) / "journal")
         made.frame(rec.name(1, b"jobs"), rec.name(2, b"origin\xfe"))
@@ -279,6 +286,26 @@ def test_a_damaged_journal_is_left_alone(tmp_path: Path) -> None:
     before = {name: data for name, data in contents(made.directory).items() if name != "lock"}
     assert "is damaged at offset 48" in take_in(made.directory, [{"payload": "b"}], status=1).stderr
     assert {name: data for name, data in contents(made.directory).items() if name != "lock"} == before
+
+
+def test_a_disk_that_fails_on_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was written before counts, and the message says how much that is."""
+    lines = tmp_path / "lines"
+    lines.write_bytes(b"".join(json.dumps({"payload": "z" * 700_000, "flags": i}).encode() + b"\n" for i in range(7)))
+    real, calls = Log.write, []
+
+    def failing(log: Log) -> bool:
+        calls.append(1)
+        if len(calls) > 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(log)
+
+    monkeypatch.setattr(Log, "write", failing)
+    assert main(["journal", "import", str(tmp_path / "new"), "--queue=jobs", str(lines)]) == 2
+    assert "No space left on device; the first 4 items are in the journal, the others not" in capsys.readouterr().err
+    assert [entry["flags"] for entry in export(tmp_path / "new")] == [0, 1, 2, 3]
 
 
 def test_from_one_into_the_other(life: Path, tmp_path: Path) -> None:

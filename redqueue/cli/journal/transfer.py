@@ -201,8 +201,7 @@ def run_import(options: argparse.Namespace) -> int:
     with _input(options.file) as file:
         size = _check(file, options.file)
         try:
-            with Appender(options.directory) as appender, progress("importing") as show_progress:
-                appended, expired = _append(file, name, appender, size, show_progress)
+            appender = Appender(options.directory)
         except JournalInUse:
             raise CommandFailed(
                 f"{options.directory} is in use by a server (process id {server_of(options.directory)}): stop that, "
@@ -210,6 +209,13 @@ def run_import(options: argparse.Namespace) -> int:
             ) from None
         except JournalDamaged as error:
             raise CommandFailed(str(error), DAMAGED) from None
+        try:
+            with appender, progress("importing") as show_progress:
+                appended, expired = _append(file, name, appender, size, show_progress)
+        except OSError as error:
+            raise CommandFailed(
+                f"{options.directory}: {error}; the first {appender.written} items are in the journal, the others not"
+            ) from None
     left_out = f", {expired} that have expired are left out" if expired else ""
     print(f"imported {appended} items into {show(name)}{left_out}", file=sys.stderr)
     return GOOD
@@ -254,23 +260,21 @@ def _check(file: IO[bytes], name: str) -> int:
 
 
 def _append(file: IO[bytes], name: bytes, appender: Appender, size: int, show_progress: Any) -> tuple[int, int]:
+    """Append the items of all lines; returns how many, and how many had expired."""
     appended = expired = done = 0
     now = time.time_ns()
-    try:
-        for line in file:
-            done += len(line)
-            if not line.strip():
-                continue
-            item, origin = _item(line, now)
-            if 0 < item.expires <= now:
-                expired += 1
-                continue
-            appender.last_id += 1
-            appender.put(name, appender.last_id, item, origin)
-            appended += 1
-            show_progress(done, size)
-    except OSError as error:
-        raise CommandFailed(f"{error}; the first {appender.written} items are in the journal, the others not") from None
+    for line in file:
+        done += len(line)
+        if not line.strip():
+            continue
+        item, origin = _item(line, now)
+        if 0 < item.expires <= now:
+            expired += 1
+            continue
+        appender.last_id += 1
+        appender.put(name, appender.last_id, item, origin)
+        appended += 1
+        show_progress(done, size)
     return appended, expired
 
 
