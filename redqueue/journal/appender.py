@@ -10,7 +10,7 @@ from queue import SimpleQueue
 from redqueue.journal.lock import Lock
 from redqueue.journal.log import Log
 from redqueue.journal.parse import HAS_DELIVERIES, HAS_ORIGIN, HAS_READY_AT, Item
-from redqueue.journal.record import HAS_EXPIRY, HAS_PLACE, PUT, PUT_HEAD
+from redqueue.journal.record import HAS_EXPIRY, HAS_PLACE, PUT, PUT_HEAD, PUT_SIZE, REWRITE
 from redqueue.journal.recovery import Recovery
 from redqueue.journal.worker import Worker
 
@@ -28,16 +28,18 @@ class Appender:
     :raises redqueue.journal.recovery.JournalDamaged: where a server would not start either
     :raises OSError: where the directory or a file cannot be used
 
+    :param last_id: an id that new ones are to be above, though nothing in the journal says so
+
     :ivar last_id: the highest id so far
     :ivar written: records that have been written
     """
 
-    def __init__(self, directory: Path, *, segment_size: int = 64 << 20) -> None:
+    def __init__(self, directory: Path, *, last_id: int = 0, segment_size: int = 64 << 20) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._lock = Lock(directory)
         try:
             recovered = Recovery(directory).run()
-            self.last_id = recovered.last_id
+            self.last_id = recovered.last_id = max(last_id, recovered.last_id)
             self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
             self._log = Log(
                 directory,
@@ -74,39 +76,46 @@ class Appender:
             self._numbers[name] = self._log.open_queue(name)
         return self._numbers[name]
 
-    def put(self, name: bytes, item_id: int, item: Item, origin: bytes = b"") -> None:
-        """Append an item to a queue.
+    def put(self, name: bytes, item: Item, origin: bytes = b"") -> None:
+        """Append a new item to a queue. It gets the next id, which is its place, too.
 
-        :param item_id: its id, which is higher than that of any before
-        :param item: what else there is to it; where its place was its id, the new id is its place
+        :param item: all that there is to it but its queue, origin, id and place
         :param origin: name of the queue from which it was moved; empty for none
         :raises OSError: it, and those since ``written`` last grew, are not in the journal
         """
+        self.last_id += 1
+        self._log.put(self._record(PUT, name, self.last_id, None, item, origin))
+        self._count(len(item.payload))
+
+    def restore(self, name: bytes, item: Item, origin: bytes = b"") -> None:
+        """Append an item that had its id and place before. Arguments as for :meth:`put`."""
+        place = item.place if item.place != item.item_id else None
+        self._log.rewrite(self._record(REWRITE, name, item.item_id, place, item, origin), b"")
+        self._count(len(item.payload))
+
+    def _record(self, kind: int, name: bytes, item_id: int, place: int | None, item: Item, origin: bytes) -> bytes:
+        number = self.number(name)
         attributes, fields = 0, b""
         for bit, value in (
-            (HAS_EXPIRY, item.expires),
-            (HAS_PLACE, item.place if item.place != item.item_id else None),
-            (HAS_READY_AT, item.ready_at),
-            (HAS_DELIVERIES, item.deliveries),
-            (HAS_ORIGIN, self.number(origin) if origin else 0),
+            (HAS_EXPIRY, item.expires or None),
+            (HAS_PLACE, place),
+            (HAS_READY_AT, item.ready_at or None),
+            (HAS_DELIVERIES, item.deliveries or None),
+            (HAS_ORIGIN, self.number(origin) if origin else None),
         ):
-            if value or (bit == HAS_PLACE and value is not None):
+            if value is not None:
                 attributes |= bit
                 fields += value.to_bytes(8, "big", signed=value < 0)
-        number = self.number(name)
         head = PUT_HEAD.pack(
-            PUT, attributes, number >> 32, number & 0xFFFFFFFF, item_id, item.time, item.flags, len(item.payload)
+            kind, attributes, number >> 32, number & 0xFFFFFFFF, item_id, item.time, item.flags, len(item.payload)
         )
-        record = b"".join((head, fields, item.payload))
-        self._log.put(record)
+        return b"".join((head, fields, item.payload))
+
+    def _count(self, size: int) -> None:
         self._open_records += 1
-        self._open_bytes += len(record)
+        self._open_bytes += size + PUT_SIZE
         if self._open_bytes >= FRAME_BYTES:
             self._write()
-
-    def acknowledge(self, item_id: int) -> None:
-        """Append the ACK of an item."""
-        self._log.acknowledge(item_id.to_bytes(8, "big"))
 
     def _write(self) -> None:
         if not self._log.pending:

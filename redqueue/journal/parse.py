@@ -15,6 +15,7 @@ from redqueue.journal.record import (
     ACK_RECORD,
     DROP,
     DROP_RECORD,
+    FANOUT,
     HAS_EXPIRY,
     HAS_PLACE,
     NAME,
@@ -27,9 +28,6 @@ from redqueue.journal.record import (
     WIPE_RECORD,
     MalformedRecord,
 )
-
-FANOUT = 7
-"""Kind: one payload for several queues; item ``id + k`` is in the k-th of them."""
 
 HAS_READY_AT = 4
 """Attribute: the moment before which the item is not ready, nanoseconds."""

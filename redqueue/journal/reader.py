@@ -35,8 +35,8 @@ UNFINISHED = "unfinished segment"
 DAMAGE = "damage"
 """Bytes that are no good frame, where no crash explains it."""
 HEADER = "damaged header"
-SHORTENED = "shortened segment"
-"""A segment is shorter than the next one's header says."""
+WRONG_LENGTH = "wrong length"
+"""A segment is not as long as the next one's header says."""
 MISSING = "missing segments"
 SENSELESS = "senseless frame"
 """A frame with a good checksum whose records make no sense."""
@@ -273,16 +273,21 @@ class JournalFiles:
         def finding(kind: str, offset: int, end: int, text: str) -> Finding:
             return Finding(kind, segment.number, offset, end, text, segment.number)
 
+        def following_header() -> Header | None:
+            return following.header() if following is not None and following.number == segment.number + 1 else None
+
         def limit() -> int:
             """Where its content ends: a server that went on after a failed write leaves something behind that."""
-            header = following.header() if following is not None and following.number == segment.number + 1 else None
-            return min(segment.size(), header.previous_end) if header is not None else segment.size()
+            header = following_header()
+            if header is not None and header.previous_failed:
+                return min(segment.size(), header.previous_end)
+            return segment.size()
 
         is_last = following is None
         size = segment.size()
         if not size and not is_last:
-            header = following.header() if following is not None else None
-            yield finding(SHORTENED, 0, header.previous_end if header else 0, f"{name} is empty")
+            header = following_header()
+            yield finding(WRONG_LENGTH, 0, header.previous_end if header else 0, f"{name} is empty")
             return
         if not size or (is_last and segment.is_unfinished()):
             yield finding(UNFINISHED, 0, size, f"{name} has no header: it was being made when the server ended")
@@ -321,10 +326,10 @@ class JournalFiles:
             if later is None:
                 break
             offset = later.offset
-        header = following.header() if following is not None and following.number == segment.number + 1 else None
-        if header is not None and segment.size() < header.previous_end:
-            text = f"{name} is {segment.size()} bytes long and was {header.previous_end}"
-            yield finding(SHORTENED, segment.size(), header.previous_end, text)
+        header, size = following_header(), limit()
+        if header is not None and size != header.previous_end:
+            text = f"{name} is {size} bytes long and was {header.previous_end}"
+            yield finding(WRONG_LENGTH, min(size, header.previous_end), max(size, header.previous_end), text)
 
     @staticmethod
     def _is_torn(segment: SegmentFile, offset: int, end: int, later: Frame | None) -> bool:

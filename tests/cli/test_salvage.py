@@ -22,6 +22,7 @@ from redqueue.journal.log import Log
 from redqueue.journal.recovery import Recovery
 from tests.cli.accidents import ModelItem, accident, befall, list_numbers, model, steps_of_segments, write
 from tests.cli.tool import Handmade, ack, contents, flip, put, redqueue, rewrite
+from tests.journal.journaled_queues import recovered_records
 from tests.server_process import ServerProcess
 
 
@@ -57,7 +58,7 @@ def items_in(directory: Path) -> dict[bytes, list[ModelItem]]:
             ModelItem(rec.place(r), rec.item_id(r), rec.flags(r), rec.expires(r), rec.time(r), rec.payload(r))
             for r in queue
         ]
-        for name, queue in recovered.queues.items()
+        for name, queue in recovered_records(recovered).items()
     }
 
 
@@ -150,7 +151,7 @@ def test_the_ids_that_may_be_missing(three: Handmade, tmp_path: Path) -> None:
 
 def test_ids_at_the_end_of_a_segment_end_where_the_next_one_begins(three: Handmade, tmp_path: Path) -> None:
     os.truncate(three.path(1), three.frames[1].offset)
-    assert missing(salvage(three.directory, tmp_path / "out")[1]) == [("shortened segment", 1, [(3, 4)])]
+    assert missing(salvage(three.directory, tmp_path / "out")[1]) == [("wrong length", 1, [(3, 4)])]
 
 
 def test_ids_of_a_missing_segment(three: Handmade, tmp_path: Path) -> None:

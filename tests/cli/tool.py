@@ -61,11 +61,11 @@ class Handmade:
         self._data = b""
         self.next_segment()
 
-    def next_segment(self, previous_end: int | None = None) -> None:
+    def next_segment(self, previous_end: int | None = None, previous_failed: bool = False) -> None:
         """Begin a segment; ``previous_end`` in its header is the length of the one before, if not given."""
         end = len(self._data) if previous_end is None else previous_end
         self.number += 1
-        self._data = seg.encode_header(self.number, NOW, self._last_id + 1, end)
+        self._data = seg.encode_header(self.number, NOW, self._last_id + 1, end, previous_failed)
         self._write()
 
     def frame(self, *records: bytes, durable: int = 0, time: int = NOW) -> WrittenFrame:

@@ -24,10 +24,10 @@ from redqueue.journal.reader import (
     MISSING,
     NAME_LOST,
     SENSELESS,
-    SHORTENED,
     TORN,
     UNFINISHED,
     UNREADABLE,
+    WRONG_LENGTH,
     JournalFiles,
     NoJournal,
 )
@@ -35,6 +35,7 @@ from redqueue.journal.recovery import JournalDamaged, Recovery
 from redqueue.journal.replay import Replay
 from tests.cli.accidents import accident, befall, steps_of_segments, write
 from tests.cli.tool import Handmade, ack, contents, fanout, flip, overwrite, put, rewrite
+from tests.journal.journaled_queues import recovered_records
 from tests.server_process import ServerProcess, wait_until
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
@@ -90,7 +91,7 @@ def test_it_says_what_the_recovery_says(segments: list[list[list[tuple[object, .
         assert not found.is_damaged, found.findings
         theirs = {
             name: sorted((rec.item_id(r), rec.place(r), rec.payload(r)) for r in queue)
-            for name, queue in recovered.queues.items()
+            for name, queue in recovered_records(recovered).items()
         }
         assert mine == theirs
         assert found.contents.last_id == recovered.last_id
@@ -131,7 +132,8 @@ def test_zeros_behind_the_last_frame_are_space_that_is_free(three: Handmade) -> 
 
 
 def test_the_file_of_reserved_space_is_ignored(three: Handmade) -> None:
-    (three.directory / "reserve").write_bytes(bytes(100))
+    for name in ("reserve", "spare"):
+        (three.directory / name).write_bytes(bytes(100))
     assert findings(three.directory) == []
 
 
@@ -176,17 +178,24 @@ def test_a_missing_segment(three: Handmade) -> None:
 def test_a_shortened_segment(three: Handmade) -> None:
     frame = three.frames[3]
     os.truncate(three.path(2), frame.offset)
-    assert findings(three.directory) == [(SHORTENED, 2, frame.offset, frame.end)]
+    assert findings(three.directory) == [(WRONG_LENGTH, 2, frame.offset, frame.end)]
 
 
 def test_what_is_behind_the_previous_end_does_not_count(three: Handmade) -> None:
     end = three.frames[-1].end
     three.frame(put(1, 7, b"was never confirmed"))
     three.raw(b"and half a frame")
-    three.next_segment(previous_end=end)
+    three.next_segment(previous_end=end, previous_failed=True)
     three.frame(rec.name(1, b"jobs"), put(1, 7, b"confirmed"))
     assert findings(three.directory) == []
     assert items(three.directory)[b"jobs"][-1] == (7, 7, b"confirmed")
+
+
+def test_a_segment_that_has_grown_without_a_failure(three: Handmade) -> None:
+    end = three.frames[-1].end
+    grown = three.frame(put(1, 7, b"whence"))
+    three.next_segment(previous_end=end)
+    assert findings(three.directory) == [(WRONG_LENGTH, 3, end, grown.end)]
 
 
 @pytest.mark.parametrize("content", [b"", bytes(5000)])
@@ -197,7 +206,7 @@ def test_a_segment_that_was_being_made(three: Handmade, content: bytes) -> None:
 
 def test_an_empty_segment_before_the_last_is_damage(three: Handmade) -> None:
     three.path(2).write_bytes(b"")
-    assert findings(three.directory) == [(SHORTENED, 2, 0, three.frames[3].end)]
+    assert findings(three.directory) == [(WRONG_LENGTH, 2, 0, three.frames[3].end)]
 
 
 def test_a_frame_that_makes_no_sense(three: Handmade) -> None:

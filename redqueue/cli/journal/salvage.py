@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
             gaps = _read(replay)
         missing = [_missing_ids(replay, gap) for gap in gaps]
         try:
-            with Appender(out) as appender, progress("writing") as show_progress:
+            with Appender(out, last_id=replay.contents.last_id) as appender, progress("writing") as show_progress:
                 saved, expired = _write(replay, appender, show_progress)
         except OSError as error:
             raise CommandFailed(f"{out} cannot be written and is to be removed: {error}") from None
@@ -163,7 +163,7 @@ def _write(replay: Replay, appender: Appender, show_progress: Any) -> tuple[dict
     """Write what lives; returns how many items of each queue, and how many had expired."""
     contents = replay.contents
     saved: dict[bytes, int] = {}
-    expired = done = last = 0
+    expired = done = 0
     total = sum(1 for _ in contents.live())
     now = time.time_ns()
     for live in contents.live():
@@ -174,14 +174,9 @@ def _write(replay: Replay, appender: Appender, show_progress: Any) -> tuple[dict
             continue
         name = contents.name_of(item.queue)
         origin = contents.name_of(item.origin) if item.origin else b""
-        appender.put(name, item.item_id, item, origin)
-        last = item.item_id
+        appender.restore(name, item, origin)
         saved[name] = saved.get(name, 0) + 1
         show_progress(done, total)
-    if saved and last < contents.last_id:  # an id is never given twice, not even that of an item that is gone
-        filler = Item(0, 0, PUT, 0, contents.last_id, now, 0, 0, contents.last_id, 0, 0, 0, memoryview(b""))
-        appender.put(next(iter(saved)), contents.last_id, filler)
-        appender.acknowledge(contents.last_id)
     return dict(sorted(saved.items())), expired
 
 

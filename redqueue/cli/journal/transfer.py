@@ -271,8 +271,7 @@ def _append(file: IO[bytes], name: bytes, appender: Appender, size: int, show_pr
         if 0 < item.expires <= now:
             expired += 1
             continue
-        appender.last_id += 1
-        appender.put(name, appender.last_id, item, origin)
+        appender.put(name, item, origin)
         appended += 1
         show_progress(done, size)
     return appended, expired
