@@ -27,6 +27,7 @@ from redqueue.journal.reader import (
     TORN,
     UNFINISHED,
     UNREADABLE,
+    WINDOW,
     WRONG_LENGTH,
     JournalFiles,
     NoJournal,
@@ -155,6 +156,9 @@ def test_good_frames_in_a_torn_tail_are_read_if_asked_for(three: Handmade) -> No
     flip(three.path(), three.frames[-2].offset + 40)
     assert [i for i, _, _ in items(three.directory)[b"jobs"]] == [1, 2, 3, 4]
     assert [i for i, _, _ in items(three.directory, past_torn=True)[b"jobs"]] == [1, 2, 3, 4, 6]
+    torn, last = three.frames[-2:]
+    assert findings(three.directory) == [(TORN, 3, torn.offset, last.end)]
+    assert [(f.offset, f.end) for f in replay(three.directory, past_torn=True).findings] == [(torn.offset, torn.end)]
 
 
 def test_what_durable_says_makes_it_damage(three: Handmade) -> None:
@@ -265,6 +269,17 @@ def test_big_frames_and_windows(tmp_path: Path) -> None:
     assert [(i, len(payload)) for i, _, payload in found] == [(i, n) for i, n in enumerate(sizes, 1) if i != 2]
 
 
+@pytest.mark.parametrize("short", range(5))
+def test_a_good_frame_across_the_end_of_what_is_read_at_a_time(tmp_path: Path, short: int) -> None:
+    handmade = Handmade(tmp_path / "journal")
+    handmade.frame(rec.name(1, b"big"))
+    lost = handmade.frame(put(1, 1, bytes(WINDOW - seg.FRAME_SIZE - rec.PUT_SIZE - short)))
+    assert lost.end - lost.offset == WINDOW - short
+    handmade.frame(put(1, 2, b"found"))
+    flip(handmade.path(), lost.offset + 40)
+    assert items(handmade.directory, past_torn=True) == {b"big": [(2, 2, b"found")]}
+
+
 # -- records --------------------------------------------------------------------------------
 
 
@@ -282,6 +297,13 @@ def test_a_copy_in_a_younger_segment_supersedes(tmp_path: Path) -> None:
     assert not found.contents.acked_unseen
     handmade.path(7).unlink()
     assert items(handmade.directory) == {b"jobs": [entry for entry in expected if entry[0] != 101]}
+
+
+def test_the_id_of_a_rewrite_does_not_count_as_the_highest(tmp_path: Path) -> None:
+    handmade = Handmade(tmp_path / "journal")
+    handmade.frame(rec.name(1, b"jobs"), put(1, 1), rewrite(1, 50))
+    assert replay(handmade.directory).contents.last_id == 1
+    assert Recovery(handmade.directory).run().last_id == 1
 
 
 def test_many_late_items_are_worked_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
