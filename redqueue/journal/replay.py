@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from redqueue.journal.contents import Contents, Live
 from redqueue.journal.parse import ITEM_HEAD_MOST, Item, SenselessRecord, item_at, item_record_length
-from redqueue.journal.reader import NAME_LOST, SENSELESS, Finding, Found, JournalFiles, SegmentFile
+from redqueue.journal.reader import MISSING, NAME_LOST, SENSELESS, Finding, Found, JournalFiles, SegmentFile
 from redqueue.journal.segment import FRAME_SIZE
 
 
@@ -49,14 +49,14 @@ class Replay:
         """
         contents = self.contents
         for segment, found in self.files.scan(past_torn=self._past_torn, progress=self._progress):
+            header = segment.header()
+            if header is not None and not (isinstance(found, Finding) and found.kind == MISSING):
+                contents.last_id = max(contents.last_id, header.first_id - 1)
             if isinstance(found, Finding):
                 self.findings.append(found)
                 yield segment, found
                 continue
             yield segment, found
-            header = segment.header()
-            if header is not None:
-                contents.last_id = max(contents.last_id, header.first_id - 1)
             try:
                 contents.apply(segment.number, found)
             except SenselessRecord as error:

@@ -154,6 +154,20 @@ def test_ids_at_the_end_of_a_segment_end_where_the_next_one_begins(three: Handma
     assert missing(salvage(three.directory, tmp_path / "out")[1]) == [("wrong length", 1, [(3, 4)])]
 
 
+def test_ids_at_both_sides_of_a_beginning_segment(three: Handmade, tmp_path: Path) -> None:
+    os.truncate(three.path(1), three.frames[1].offset)
+    flip(three.path(2), three.frames[2].offset + 40)
+    assert missing(salvage(three.directory, tmp_path / "out")[1]) == [
+        ("wrong length", 1, [(3, 4)]),
+        ("damage", 2, [(5, 6)]),
+    ]
+
+
+def test_ids_in_the_last_segment_end_where_the_next_frame_begins(three: Handmade, tmp_path: Path) -> None:
+    flip(three.path(3), three.frames[-2].offset + 40)
+    assert missing(salvage(three.directory, tmp_path / "out")[1]) == [("torn tail", 3, [(9, 10)])]
+
+
 def test_ids_of_a_missing_segment(three: Handmade, tmp_path: Path) -> None:
     three.path(2).unlink()
     assert missing(salvage(three.directory, tmp_path / "out")[1]) == [("missing segments", 2, [(5, 8)])]

@@ -289,7 +289,7 @@ def test_a_copy_in_a_younger_segment_supersedes(tmp_path: Path) -> None:
     handmade.frame(rec.name(1, b"jobs"), put(1, 100, b"a"), put(1, 101, b"b"))
     handmade.next_segment()
     handmade.frame(rec.name(1, b"jobs"), rewrite(1, 100, b"a"), rewrite(1, 17, b"old"), rewrite(1, 18, b"older"))
-    handmade.frame(put(1, 102, b"c"), ack(18))
+    handmade.frame(put(1, 102, b"c"), ack(18), ack(5))
     expected = [(17, 17, b"old"), (100, 100, b"a"), (101, 101, b"b"), (102, 102, b"c")]
     assert items(handmade.directory) == {b"jobs": expected}
     found = replay(handmade.directory)
@@ -331,6 +331,15 @@ def test_a_moved_item_is_not_flushed_with_the_queue_it_came_to(tmp_path: Path) -
     handmade.frame(rec.drop(2, 3))
     handmade.frame(rewrite(2, 1, b"moves"))
     assert items(handmade.directory) == {b"jobs.dead": [(1, 1, b"moves")]}
+
+
+def test_a_flush_counts_for_all_numbers_of_the_name_and_a_greater_one_takes_its_place(tmp_path: Path) -> None:
+    handmade = Handmade(tmp_path / "journal")
+    handmade.frame(rec.name(1, b"jobs"), rec.name(2, b"jobs"), *(put(1 + i % 2, i) for i in range(1, 7)))
+    handmade.frame(rec.drop(2, 2))
+    handmade.frame(rec.drop(1, 5))
+    handmade.frame(rec.drop(2, 1))
+    assert [item_id for item_id, _, _ in items(handmade.directory)[b"jobs"]] == [5, 6]
 
 
 def test_attributes_of_an_item() -> None:

@@ -110,8 +110,8 @@ class _Choice:
         if not self.by_id:
             return chosen
         if isinstance(record, Fanout):
-            first = record.first.item_id
-            concerned = first <= self.high and self.low < first + len(record.queues)
+            names = [name for k, name in enumerate(names[1:], record.first.item_id) if self.low <= k <= self.high]
+            concerned = bool(names)
         elif isinstance(record, (Item, Ack)):
             concerned = self.low <= record.item_id <= self.high
         elif isinstance(record, Wipe):
