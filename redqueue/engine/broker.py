@@ -8,7 +8,7 @@ from typing import Any
 
 from redqueue.engine.clock import Clock
 from redqueue.engine.journal import Journal
-from redqueue.engine.ledger import Batch, Ledger
+from redqueue.engine.ledger import ITEM_COST, Batch, Ledger
 from redqueue.engine.queue import Queue
 from redqueue.engine.settings import QueueSettings
 from redqueue.journal import record as rec
@@ -82,7 +82,8 @@ class Broker(Ledger):
         self.total_items += len(batch.puts)
         for commit, _, _ in batch.effects:
             commit()
-        if self.memory and self.hot_cost() > self.memory:
+        journal = self.journal  # as hot_cost() does
+        if journal.live_bytes + ITEM_COST * journal.live_items - self.cold_cost > self.memory > 0:
             self.evict()
 
     def rollback(self, batch: Batch, acks_kept: bool = False) -> list[Any]:

@@ -33,7 +33,7 @@ class Ready:
     :ivar warm: records that have been read back of items whose ids are in ``returned``
     """
 
-    __slots__ = ("_front", "arrived", "backlog", "returned", "warm")
+    __slots__ = ("_front", "_next_eviction", "arrived", "backlog", "returned", "warm")
 
     def __init__(self) -> None:
         self.arrived: deque[bytes] = deque()
@@ -41,6 +41,7 @@ class Ready:
         self.returned: list[tuple[int, bytes | int, int]] = []
         self.warm: dict[int, bytes] = {}
         self._front = 0
+        self._next_eviction = 0
 
     def __len__(self) -> int:
         return len(self.arrived) + len(self.backlog) + len(self.returned)
@@ -145,15 +146,18 @@ class Ready:
             records = [pop() for _ in range(count)]
             self.backlog.prepend(_from_bytes(record[ID_FIELD], "big") for record in reversed(records))
             return records
-        records = []
-        for i in range(max(keep, _NEAR_TOP), len(self.returned)):
-            place, record, deliveries = self.returned[i]
-            if isinstance(record, int):
-                continue
-            self.returned[i] = (place, rec.item_id(record), deliveries)
-            records.append(record)
-            if len(records) >= most:
-                break
+        return self._evict_returned(max(keep, _NEAR_TOP), most)
+
+    def _evict_returned(self, keep: int, most: int) -> list[bytes]:
+        """:meth:`evict` for the heap, in which no more than ``most`` entries are looked at."""
+        returned, records = self.returned, list[bytes]()
+        start = self._next_eviction if keep <= self._next_eviction < len(returned) else keep
+        self._next_eviction = start + most
+        for i in range(start, min(start + most, len(returned))):
+            place, record, deliveries = returned[i]
+            if not isinstance(record, int):
+                returned[i] = (place, rec.item_id(record), deliveries)
+                records.append(record)
         return records
 
     # -- all of them ----------------------------------------------------------

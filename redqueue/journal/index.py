@@ -212,9 +212,11 @@ class Index:
     def clear_below(self, below: int) -> None:
         """All items with lower ids are no more."""
         for entry in self.segments:
-            count = min(max(0, below - entry.first_id), len(entry.offsets))
-            entry.offsets[:count] = array("I", bytes(entry.offsets.itemsize * count))
-            entry.live = len(entry.offsets) - entry.offsets.count(0)
+            offsets = entry.offsets
+            count = min(max(0, below - entry.first_id), len(offsets))
+            offsets[:count] = array("I", bytes(offsets.itemsize * count))
+            rest = offsets[count:]
+            entry.live = len(rest) - rest.count(0)
         moved, self.moved = self.moved, PositionMap()
         for item_id, position in moved:
             if item_id >= below:

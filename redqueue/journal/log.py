@@ -132,6 +132,7 @@ class Log:
     :ivar live_items: how many items are in it
     :ivar live_bytes: bytes of their records
     :ivar index: where the items stand
+    :ivar is_untidy: whether there may be something to tidy up: dropped items, or old segments
     :ivar is_full: whether the disk had no room for the last segment that was wanted
     :ivar copies: what compaction has read and the next frames will take
     """
@@ -163,6 +164,7 @@ class Log:
         self._has_fan_out = False
         self._growth = 0
         self.is_full = False
+        self.is_untidy = True
         self.put: Callable[[bytes], None] = self._puts.append
         self.acknowledge: Callable[[bytes], None] = self._acks.append
         self.append: Callable[[bytes], None] = self._others.append
@@ -232,6 +234,7 @@ class Log:
         self.live_items -= items
         self.live_bytes -= stored
         self._burials.append(ids)
+        self.is_untidy = True
 
     def bury_below(self, below: int, items: int, stored: int) -> None:
         """All items with lower ids are dead by a committed WIPE. Arguments as for :meth:`bury`."""
@@ -282,28 +285,61 @@ class Log:
         """
         if self._sync:
             return False
-        puts, acks, others = self._puts, self._acks, self._others
+        puts, acks = self._puts, self._acks
+        if self._others or self.copies or self._has_fan_out or (self._unnamed and self._to_name(puts)):
+            return self._write_frame()
+        payload = b"".join(puts)
+        if acks:
+            payload += ACK_KIND + ACK_KIND.join([record[ID_FIELD] for record in acks])
+        current = self._current
+        start = current.end + FRAME_SIZE
+        # Up to the middle of a segment there is room, whatever is kept for acknowledgements.
+        if start + len(payload) > current.size >> 1 and not self._has_room(len(payload), bool(puts)):
+            return False
+        try:
+            current.append(self._wall_ns(), self._durable, len(puts) + len(acks), payload)
+        except OSError as error:
+            raise self._failure(error, acks) from error
+        else:
+            self.needs_sync = True
+            self.frames += 1
+            if puts:
+                self._account_puts(puts, start)
+            if acks:
+                self._account_acks(acks)
+        finally:
+            puts.clear()
+            acks.clear()
+        return True
+
+    def _write_frame(self) -> bool:
+        """:meth:`write` for a frame of any records."""
         copies = self._living_copies() if self.copies else []
-        named = self._to_name(puts, others, copies) if self._unnamed else ()
+        puts, others, acks = self._puts, self._others, self._acks
+        named = self._to_name(puts, others, copies)
         frame = Frame(named, puts, copies, others, acks, self._growth, self._has_fan_out)
-        if not self._has_room(frame):
+        if not self._has_room(len(frame.payload), frame.takes_space):
             self.copies.extendleft(reversed(copies))
             return False
         try:
             self._account(frame, self._append(frame))
         except OSError as error:
-            if error.errno not in _DISK_FULL:
-                raise
-            raise DiskFull(error, self._write_acks_only(acks)) from error
+            raise self._failure(error, acks) from error
         finally:
             self.discard()
         return True
+
+    def _failure(self, error: OSError, acks: list[bytes]) -> OSError:
+        """What to say of a frame with these acknowledgements that could not be written."""
+        if error.errno not in _DISK_FULL:
+            return error
+        return DiskFull(error, self._write_acks_only(acks))
 
     def _write_acks_only(self, acks: list[bytes]) -> bool:
         """The disk has no room for the frame that these belong to; returns whether it had for them."""
         self.is_full = True
         frame = Frame((), [], [], [], acks)
-        if not acks or not self._has_room(frame):
+        if not acks or not self._has_room(len(frame.payload), False):
             return False
         try:
             self._account(frame, self._append(frame))
@@ -328,7 +364,7 @@ class Log:
         def job() -> None:
             frame = Frame(self._to_name(puts, others, copies), puts, copies, others, acks, growth, has_fan_out)
             try:
-                if not self._has_room(frame):
+                if not self._has_room(len(frame.payload), frame.takes_space):
                     self._rotate()
                     frame = Frame(self._to_name(puts, others, copies), puts, copies, others, acks, growth, has_fan_out)
                 start = self._append(frame)
@@ -336,7 +372,7 @@ class Log:
                 if error.errno not in _DISK_FULL:
                     raise
                 frame = Frame((), [], [], [], acks)
-                if not acks or not self._has_room(frame):
+                if not acks or not self._has_room(len(frame.payload), False):
                     raise DiskFull(error, False) from error
                 written.append((frame, self._append(frame)))
                 self._datasync_if_needed()
@@ -418,18 +454,23 @@ class Log:
                 copies.append(copy)
         return copies
 
-    def _has_room(self, frame: Frame) -> bool:
-        """Whether a frame goes into the current segment, and leaves room for acknowledgements if it is more than one.
+    def _has_room(self, length: int, takes_space: bool) -> bool:
+        """Whether a frame goes into the current segment, and leaves room for acknowledgements.
 
         As many as there are items may come one by one; but no more than half of the segment is kept for them.
+
+        :param length: bytes of its payload
+        :param takes_space: whether it is more than acknowledgements and drops
         """
         reserve = 0
-        if not self.is_full and frame.takes_space:
+        if takes_space and not self.is_full:
             size = self._current.size
             reserve = min(size >> 1, max(size >> 3, ACK_FRAME * self.live_items))
-        return self._current.has_room(len(frame.payload), reserve)
+        return self._current.has_room(length, reserve)
 
-    def _to_name(self, puts: Sequence[bytes], others: Sequence[bytes], copies: Sequence[Copy] = ()) -> Sequence[bytes]:
+    def _to_name(
+        self, puts: Sequence[bytes], others: Sequence[bytes] = (), copies: Sequence[Copy] = ()
+    ) -> Sequence[bytes]:
         """NAME records for the queues that a frame of these records is the first to speak of in its segment."""
         if not self._unnamed:
             return ()
@@ -500,6 +541,7 @@ class Log:
         if self._entry.number != self._current.number:
             self.is_full = False
             self.closed_bytes += self._entry.size
+            self.is_untidy = True
             self._entry = self._add_entry(self._current, self._last_id + 1)
             unsynced, self.needs_sync = self.needs_sync, False
             self.remove_dead()  # what the frames before this one have killed: beginning a segment has synced them
@@ -528,11 +570,6 @@ class Log:
         """Whether the index has not forgotten all dropped items yet."""
         return bool(self._burials)
 
-    @property
-    def is_untidy(self) -> bool:
-        """Whether there may be something to tidy up: dropped items, or old segments."""
-        return self.closed_bytes > 0 or bool(self._burials)
-
     def room(self) -> int:
         """Bytes left in the current segment."""
         return max(0, self._current.size - self._current.end)
@@ -548,22 +585,10 @@ class Log:
         """A frame is in the current segment, its payload at ``start``."""
         self.frames += 1
         index, entry = self.index, self._entry
-        puts, acks = frame.puts, frame.acks
         if frame.named:
             start += sum(map(len, frame.named))
-        if puts:
-            if frame.has_fan_out:
-                start = self._account_fan_out(puts, start)
-            else:
-                first_id = _from_bytes(puts[0][ID_FIELD], "big")
-                count = len(puts)
-                offsets = [*accumulate(map(len, puts), initial=start)]
-                end = offsets.pop()
-                index.add_run(entry, first_id, offsets, count)
-                self._last_id = first_id + count - 1
-                self.live_items += count
-                self.live_bytes += end - start
-                start = end
+        if frame.puts:
+            start = (self._account_fan_out if frame.has_fan_out else self._account_puts)(frame.puts, start)
         for copy in frame.copies:
             index.move(copy.item_id, entry, start)
             start += len(copy.record)
@@ -575,18 +600,40 @@ class Log:
                 self.live_items -= 1
             start += len(record)
         self.live_bytes += frame.growth
-        if acks:
-            moved, first_id, offsets_here, freed = bool(index.moved), entry.first_id, entry.offsets, 0
-            for record in acks:
-                item_id = _from_bytes(record[ID_FIELD], "big")
-                freed += len(record)
-                if moved or item_id < first_id:
-                    index.bury(item_id)
-                else:
-                    offsets_here[item_id - first_id] = 0
-                    entry.live -= 1
-            self.live_items -= len(acks)
-            self.live_bytes -= freed
+        if frame.acks:
+            self._account_acks(frame.acks)
+
+    def _account_puts(self, puts: list[bytes], start: int) -> int:
+        """New items stand at ``start`` of the current segment; returns where they end."""
+        entry, offsets = self._entry, self._entry.offsets
+        first_id, count = _from_bytes(puts[0][ID_FIELD], "big"), len(puts)
+        if first_id == entry.first_id + len(offsets):
+            offsets.extend(accumulate(map(len, puts), initial=start))
+            end: int = offsets.pop()
+            entry.live += count
+        else:
+            places = [*accumulate(map(len, puts), initial=start)]
+            end = places.pop()
+            self.index.add_run(entry, first_id, places, count)
+        self._last_id = first_id + count - 1
+        self.live_items += count
+        self.live_bytes += end - start
+        return end
+
+    def _account_acks(self, acks: list[bytes]) -> None:
+        """The items with these records are acknowledged."""
+        index, entry = self.index, self._entry
+        first_id, offsets, moved, freed = entry.first_id, entry.offsets, bool(index.moved), 0
+        for record in acks:
+            item_id = _from_bytes(record[ID_FIELD], "big")
+            freed += len(record)
+            if moved or item_id < first_id:
+                index.bury(item_id)
+            else:
+                offsets[item_id - first_id] = 0
+                entry.live -= 1
+        self.live_items -= len(acks)
+        self.live_bytes -= freed
 
     def _account_fan_out(self, puts: list[bytes], start: int) -> int:
         """:meth:`_account` for puts of which some stand for several; returns where they end."""
@@ -616,6 +663,7 @@ class Log:
             if len(ids) == BURIED_AT_ONCE:
                 return True
             self._burials.popleft()
+        self.is_untidy = self.closed_bytes > 0
         return False
 
     # -- going on after a failure -------------------------------------------------
@@ -657,6 +705,7 @@ class Log:
             self.busy = False
             if error is None:
                 self.closed_bytes += entry.size
+                self.is_untidy = True
                 self._entry = self._add_entry(self._current, self._last_id + 1)
                 for item_id, before, now in relocated:
                     if self.index.position(item_id) == position(entry.number, before):
