@@ -77,7 +77,7 @@ class Item(NamedTuple):
 class Fanout(NamedTuple):
     """A FANOUT: items with ids one after another, which have one payload.
 
-    :ivar first: the first of them, whose ``queue`` is that of the parent
+    :ivar first: the first of them
     :ivar queues: the queue of each
     """
 

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from redqueue.journal import record as rec
 from redqueue.journal import segment as seg
-from tests.cli.tool import FOREVER, NOW, Handmade, WrittenFrame, ack, put, rewrite
+from tests.cli.tool import FOREVER, NOW, Handmade, WrittenFrame, ack, fanout, put, rewrite
 
 NAMES = {1: b"jobs", 2: b"jobs", 3: b"mail", 4: b"\xff/odd"}
 """Two numbers stand for one name, as after a restart."""
+SHARED = (3, 1, 4)
+"""The queues of a fan-out."""
 BLOCK = 64
 
 
@@ -33,6 +35,7 @@ step = st.one_of(
     st.tuples(st.just("put"), st.sampled_from(sorted(NAMES)), st.binary(max_size=40), st.integers(0, 3)),
     st.tuples(st.just("ack"), st.integers(0, 30)),
     st.tuples(st.just("rewrite"), st.integers(0, 30), st.sampled_from(sorted(NAMES)), st.binary(max_size=40)),
+    st.tuples(st.just("fanout"), st.binary(max_size=40)),
     st.tuples(st.just("drop"), st.sampled_from(sorted(NAMES))),
     st.tuples(st.just("wipe")),
 )
@@ -94,6 +97,10 @@ def _record(kind: str, arguments: list[object], last_id: int, named: set[int]) -
     payload = next((argument for argument in arguments if isinstance(argument, bytes)), b"")
     if kind == "wipe":
         return [rec.wipe(last_id + 1)], last_id
+    if kind == "fanout":
+        names = [rec.name(queue, NAMES[queue]) for queue in SHARED if queue not in named]
+        named.update(SHARED)
+        return [*names, fanout(SHARED[0], last_id + 1, SHARED, payload)], last_id + len(SHARED)
     if kind in ("ack", "rewrite") and not 0 < numbers[0] <= last_id:
         return [], last_id
     if kind == "ack":
@@ -149,6 +156,10 @@ def model(frames: list[WrittenFrame]) -> dict[bytes, list[ModelItem]]:
             queue = int.from_bytes(record[2:8], "big")
             if kind in (rec.PUT, rec.REWRITE):
                 items[rec.item_id(record)] = (queue, _model_item(record))
+            elif kind == rec.FANOUT:
+                payload = record[-int.from_bytes(record[28:32], "big") or len(record) :]
+                for item_id, queue in enumerate(SHARED, rec.item_id(record)):
+                    items[item_id] = (queue, ModelItem(item_id, item_id, 5, 0, NOW, payload))
             elif kind == rec.ACK:
                 items.pop(int.from_bytes(record[1:9], "big"), None)
             elif kind == rec.DROP:

@@ -156,10 +156,10 @@ def test_ages(life: Path) -> None:
 
 def test_a_fanout(handmade: Handmade) -> None:
     (entry,) = objects(handmade.directory, "--kind=FANOUT")
-    assert (entry["parent"], entry["queues"]) == ("jobs", [{"queue": "jobs"}, {"queue": "audit"}])
+    assert entry["queues"] == [{"queue": "jobs"}, {"queue": "audit"}]
     (line,) = lines(handmade.directory, "--kind=FANOUT")
     assert line.endswith(
-        "FANOUT id=3 parent=jobs queues=jobs,audit flags=5 arrived=2027-01-15T08:00:00.000000000Z size=4 payload=both"
+        "FANOUT id=3 queues=jobs,audit flags=5 arrived=2027-01-15T08:00:00.000000000Z size=4 payload=both"
     )
 
 

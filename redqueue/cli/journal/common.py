@@ -40,9 +40,9 @@ def finding_fields(finding: Finding) -> dict[str, Any]:
     return fields | {"text": finding.text}
 
 
-def queue_fields(name: bytes | None, key: str = "queue") -> dict[str, Any]:
+def queue_fields(name: bytes | None) -> dict[str, Any]:
     """The name of a queue for JSON; null where it is not known."""
-    return {key: None} if name is None else bytes_fields(key, name)
+    return {"queue": None} if name is None else bytes_fields("queue", name)
 
 
 def say_findings(replay: Replay) -> int:

@@ -110,7 +110,7 @@ class _Choice:
         if not self.by_id:
             return chosen
         if isinstance(record, Fanout):
-            names = [name for k, name in enumerate(names[1:], record.first.item_id) if self.low <= k <= self.high]
+            names = [name for k, name in enumerate(names, record.first.item_id) if self.low <= k <= self.high]
             concerned = bool(names)
         elif isinstance(record, (Item, Ack)):
             concerned = self.low <= record.item_id <= self.high
@@ -166,8 +166,7 @@ def _records(replay: Replay, frame: Frame) -> Iterator[tuple[Record, list[bytes 
                 yield record, [contents.name_of(record.queue)]
             elif isinstance(record, Fanout):
                 here.update((item.item_id, item.queue) for item in record.items())
-                numbers = (record.first.queue, *record.queues)
-                yield record, [contents.name_of(number) for number in numbers]
+                yield record, [contents.name_of(number) for number in record.queues]
             elif isinstance(record, Ack):
                 number = here.get(record.item_id, contents.queue_of(record.item_id))
                 yield record, [None if number is None else contents.name_of(number)]
@@ -185,9 +184,9 @@ def _text_line(segment: int, frame: Frame, record: Record, names: list[bytes | N
         item = record.first if isinstance(record, Fanout) else record
         words = [f"id={item.item_id}"]
         if isinstance(record, Fanout):
-            words += [f"parent={_shown(names[0])}", f"queues={','.join(map(_shown, names[1:]))}"]
+            words.append(f"queues={','.join(map(_shown, names))}")
         else:
-            words += [f"queue={_shown(names[0])}"]
+            words.append(f"queue={_shown(names[0])}")
         words.append(f"flags={item.flags}")
         if abs(item.time - frame.time) >= SECOND:
             words.append(f"arrived={show_time(item.time)}")
@@ -231,8 +230,7 @@ def _json_line(segment: int, frame: Frame, record: Record, names: list[bytes | N
         item = record.first if isinstance(record, Fanout) else record
         fields["id"] = item.item_id
         if isinstance(record, Fanout):
-            fields |= queue_fields(names[0], "parent")
-            fields["queues"] = [queue_fields(name) for name in names[1:]]
+            fields["queues"] = [queue_fields(name) for name in names]
         else:
             fields |= queue_fields(names[0])
         fields |= {"time": show_time(item.time), "flags": item.flags}
