@@ -91,7 +91,7 @@ class PythonSession:
 
 
 class ConsoleSession:
-    """Runs ``console`` blocks in ``directory``, where ``redqueue_server.py`` is a command.
+    """Runs ``console`` blocks in ``directory``, where ``redqueue_server.py`` and ``redqueue`` are commands.
 
     Servers that the commands start listen on a free port, and are killed at the end.
     """
@@ -103,11 +103,10 @@ class ConsoleSession:
         self._groups: list[int] = []
         commands = directory / "commands"
         commands.mkdir()
-        for name, target in (("redqueue_server.py", f"{ROOT / 'bin/redqueue_server.py'}"), ("python3", "")):
+        server = shlex.quote(str(ROOT / "bin/redqueue_server.py"))
+        for name, target in (("redqueue_server.py", server), ("redqueue", "-m redqueue.cli"), ("python3", "")):
             script = commands / name
-            script.write_text(
-                f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(target) if target else ""} "$@"\n'
-            )
+            script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {target} "$@"\n')
             script.chmod(0o755)
         self._environment = {
             **os.environ,

@@ -66,6 +66,24 @@ def test_it_runs_in_an_empty_directory(environment: Path, tmp_path: Path, index:
     assert re.search(r"ended; 1 items are kept", log.read_text())
 
 
+@pytest.mark.parametrize("command", [["redqueue"], ["python", "-m", "redqueue.cli"]], ids=["script", "module"])
+def test_the_operators_command_needs_no_more(environment: Path, tmp_path: Path, command: list[str]) -> None:
+    """Also without the library that makes its tables nicer."""
+    variables = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "REDQUEUE_"))}
+    command = [str(environment / "bin" / command[0]), *command[1:]]
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*command, *arguments], cwd=tmp_path, env=variables, capture_output=True, text=True, check=False, input=""
+        )
+
+    assert run("--version").stdout == f"RedQueue {__version__}\n"
+    assert run("journal", "import", "log", "--queue=jobs").returncode == 0
+    assert run("journal", "stat", "log").returncode == 0
+    installed = subprocess.run([environment / "bin/pip", "list"], capture_output=True, text=True, check=True).stdout
+    assert "rich" not in installed.split()
+
+
 def test_its_metadata(environment: Path) -> None:
     script = "from importlib.metadata import metadata; print(metadata('redqueue'))"
     found = subprocess.run(

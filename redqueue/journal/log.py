@@ -499,7 +499,7 @@ class Log:
         used += [record[QUEUE_FIELD] for record in others if record[0] == DROP]
         rewritten = [*(copy.record for copy in copies), *(record for record in others if record[0] == REWRITE)]
         used += [record[QUEUE_FIELD] for record in rewritten]
-        used += [rec.origin(record).to_bytes(6, "big") for record in rewritten if record[1] & HAS_ORIGIN]
+        used += [rec.origin(record).to_bytes(6, "big") for record in (*puts, *rewritten) if record[1] & HAS_ORIGIN]
         for record in puts:
             if record[0] == FANOUT:
                 used += rec.fan_out_queues(record)

@@ -121,18 +121,29 @@ def encode_frame(number: int, offset: int, time: int, durable: int, count: int, 
     return _FRAME.pack(FRAME_MAGIC, crc, length, count, time, durable) + payload
 
 
-def decode_frame(data: memoryview, number: int, offset: int) -> Frame | None:
-    """The frame at ``offset`` of segment ``number``, whose content is ``data``; None where there is no good one."""
-    if offset + FRAME_SIZE > len(data):
+def decode_frame(data: memoryview, number: int, offset: int, base: int = 0) -> Frame | None:
+    """The frame at ``offset`` of segment ``number``; None where there is no good one.
+
+    :param data: the segment's content from offset ``base`` on
+    """
+    at = offset - base
+    if at + FRAME_SIZE > len(data):
         return None
-    magic, crc, length, count, time, durable = _FRAME.unpack_from(data, offset)
-    end = offset + FRAME_SIZE + length
+    magic, crc, length, count, time, durable = _FRAME.unpack_from(data, at)
+    end = at + FRAME_SIZE + length
     if magic != FRAME_MAGIC or end > len(data):
         return None
     covered = crc32(_COVERED.pack(number, offset, length, count, time, durable))
-    if crc != crc32(data[offset + FRAME_SIZE : end], covered):
+    if crc != crc32(data[at + FRAME_SIZE : end], covered):
         return None
-    return Frame(offset, end, count, time, durable, data[offset + FRAME_SIZE : end].tobytes())
+    return Frame(offset, base + end, count, time, durable, data[at + FRAME_SIZE : end].tobytes())
+
+
+def payload_length(head: bytes) -> int | None:
+    """The length of payload that the first ``FRAME_SIZE`` bytes of a frame announce; None where they are none."""
+    if len(head) < FRAME_SIZE or not head.startswith(FRAME_MAGIC_BYTES):
+        return None
+    return int(_FRAME.unpack_from(head)[2])
 
 
 def frames(data: memoryview, number: int, offset: int) -> Iterator[Frame]:
