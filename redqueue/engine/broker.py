@@ -84,9 +84,9 @@ class Broker(Ledger):
         :returns: the receipts of the requests that failed, None where there was none
         """
         self.committed = batch.number
-        for _, rollback, _ in reversed(batch.effects):
+        for _, rollback, _ in batch.effects[::-1]:
             rollback()
-        for reservation, consumer, _ in reversed(batch.acks):
+        for reservation, consumer, _ in batch.acks[::-1]:
             reservation.queue.restore(reservation, consumer)
         for queue, record, _ in batch.puts:
             queue.discount(record)

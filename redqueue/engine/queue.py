@@ -23,14 +23,14 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable
-from itertools import islice
+from itertools import filterfalse, islice
 from typing import Any
 
 from redqueue.engine.consumer import Consumer, Reservation, Waiter
 from redqueue.engine.ledger import Ledger
 from redqueue.engine.ready import Ready
 from redqueue.journal import record as rec
-from redqueue.journal.record import HAS_EXPIRY, ID_FIELD, PUT, PUT_HEAD, PUT_SIZE
+from redqueue.journal.record import HAS_EXPIRY, PUT, PUT_HEAD, PUT_SIZE
 
 IDLE_SECONDS = 10.0
 """An empty, unused queue is forgotten after this long, with its statistics."""
@@ -207,7 +207,7 @@ class Queue:
         assert taken is not None
         record, deliveries = taken
         self.discount(record)
-        ledger.journal_ack(record[ID_FIELD])
+        ledger.journal_ack(rec.id_bytes(record))
 
         def rollback() -> None:
             self._count(record)
@@ -456,7 +456,7 @@ class Queue:
         """Drop an item that is in no container any more."""
         self.expired += 1
         self.discount(record)
-        self.ledger.journal_ack(record[ID_FIELD])
+        self.ledger.journal_ack(rec.id_bytes(record))
         self.ledger.housekeeping()
 
     def _expect_expiry(self, expires: int) -> None:
@@ -535,7 +535,7 @@ class Queue:
             return self.head()
         if not self.mortal and not self.ready.returned:
             return self.arrived[index] if index < len(self.arrived) else None
-        alive = (record for record in self.ready if not self._is_expired(record))
+        alive = filterfalse(self._is_expired, self.ready)
         return next(islice(alive, index, None), None)
 
     # -- the whole queue ----------------------------------------------------
@@ -549,7 +549,7 @@ class Queue:
         self.flushes += 1
         dropped = self.ready.drop_below(bar)
         for reservation in (*self.reservations, *self.timed):
-            if reservation.record[ID_FIELD] < bar:
+            if rec.id_bytes(reservation.record) < bar:
                 self._release(reservation)
                 dropped.append(reservation.record)
         self.items -= len(dropped)

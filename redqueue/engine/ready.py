@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush, merge
+from operator import itemgetter
 
 from redqueue.journal import record as rec
-from redqueue.journal.record import ID_FIELD
 
 
 class Ready:
@@ -33,7 +33,7 @@ class Ready:
         if not self.returned:
             return iter(self.arrived)
         ahead = sorted(self.returned)
-        return (entry[1] for entry in merge(ahead, ((rec.place(r), r, 0) for r in self.arrived)))
+        return map(itemgetter(1), merge(ahead, map(_first_time, self.arrived)))
 
     def front_place(self) -> int:
         """A place before every item that is, or ever was, in the queue."""
@@ -83,15 +83,20 @@ class Ready:
 
     def drop_below(self, bar: bytes) -> list[bytes]:
         """Remove the items whose id bytes are below ``bar``; returns their records."""
-        if self.arrived and self.arrived[-1][ID_FIELD] < bar:
+        if self.arrived and rec.id_bytes(self.arrived[-1]) < bar:
             dropped = list(self.arrived)
             self.arrived.clear()
         else:
-            dropped = [record for record in self.arrived if record[ID_FIELD] < bar]
-            kept = [record for record in self.arrived if record[ID_FIELD] >= bar]
+            dropped = [record for record in self.arrived if rec.id_bytes(record) < bar]
+            kept = [record for record in self.arrived if rec.id_bytes(record) >= bar]
             self.arrived.clear()
             self.arrived.extend(kept)
-        dropped += [record for _, record, _ in self.returned if record[ID_FIELD] < bar]
-        self.returned[:] = [entry for entry in self.returned if entry[1][ID_FIELD] >= bar]
+        dropped += [record for _, record, _ in self.returned if rec.id_bytes(record) < bar]
+        self.returned[:] = [entry for entry in self.returned if rec.id_bytes(entry[1]) >= bar]
         heapify(self.returned)
         return dropped
+
+
+def _first_time(record: bytes) -> tuple[int, bytes, int]:
+    """The entry of an item that has not been delivered yet."""
+    return rec.place(record), record, 0

@@ -119,7 +119,17 @@ def wipe(below: int) -> bytes:
 
 def item_id(record: bytes) -> int:
     """The id of a PUT record's item."""
-    return int.from_bytes(record[ID_FIELD], "big")
+    return int.from_bytes(record[8:16], "big")
+
+
+def id_bytes(record: bytes) -> bytes:
+    """The 8 id bytes of a record of an item, which compare as the ids do."""
+    return record[8:16]
+
+
+def queue_bytes(record: bytes) -> bytes:
+    """The 6 bytes of the queue's number in any record that has one."""
+    return record[2:8]
 
 
 def payload_offset(record: bytes) -> int:
@@ -161,6 +171,6 @@ def place(record: bytes) -> int:
     """The place of a PUT record's item in the order of its queue."""
     attributes = record[1]
     if not attributes & HAS_PLACE:
-        return int.from_bytes(record[ID_FIELD], "big")
+        return int.from_bytes(record[8:16], "big")
     at = PUT_SIZE + 8 * (attributes & (HAS_PLACE - 1)).bit_count()
     return int.from_bytes(record[at : at + 8], "big", signed=True)

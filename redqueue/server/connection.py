@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from os import write
 from typing import cast
 
@@ -54,8 +54,8 @@ class Connections:
         self._connections.discard(connection)
 
 
-class Connection(asyncio.Protocol):
-    """A connection on the loop.
+class Connection:
+    """A connection on the loop: an asyncio.Protocol in all but inheritance, which would keep it from being compiled.
 
     :param service: what all sessions share
     :param commit: sends the replies once they are true
@@ -79,7 +79,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, service: Service, commit: GroupCommit, registry: Connections) -> None:
         self.session = session = Session(service, self)
-        self.data_received = session.receive  # type: ignore[method-assign]
+        self.data_received: Callable[[bytes], None] = session.receive
         self._commit = commit
         self._registry = registry
         self._transport: asyncio.Transport | None = None
@@ -126,7 +126,7 @@ class Connection(asyncio.Protocol):
         self._transport = None
         self._fd = self._socket_fd = -1
         self.session.close()
-        del self.data_received
+        self.data_received = _ignore  # the session and its owner would keep each other alive
 
     # -- from the session (redqueue.protocol.session.Owner) -------------------------
 
@@ -235,3 +235,7 @@ class Connection(asyncio.Protocol):
             asyncio.get_running_loop().call_later(LINGER_SECONDS, transport.abort)
         else:
             transport.close()
+
+
+def _ignore(data: bytes) -> None:
+    """What comes after the end of a connection."""
