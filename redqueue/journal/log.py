@@ -20,7 +20,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from redqueue.journal import record as rec
-from redqueue.journal.record import ACK_KIND, DROP, REWRITE
+from redqueue.journal.record import ACK_KIND, DROP, ID_FIELD, QUEUE_FIELD, REWRITE
 from redqueue.journal.recovery import OldSegment, Recovered
 from redqueue.journal.segment import Segment, position, sync_directory
 from redqueue.journal.worker import Worker
@@ -102,7 +102,7 @@ class Log:
     def bury(self, records: Iterable[bytes]) -> None:
         """These PUT records are dead, by a DROP or WIPE."""
         for record in records:
-            self._bury(rec.id_bytes(record))
+            self._bury(record[ID_FIELD])
         if not self.needs_sync:
             self._remove_dead()
 
@@ -198,8 +198,8 @@ class Log:
 
     def _to_name(self, puts: list[bytes], others: list[bytes]) -> Sequence[bytes]:
         """The numbers of queues that a frame of these records is the first to speak of in its segment."""
-        used = [rec.queue_bytes(record) for record in puts]
-        used += [rec.queue_bytes(record) for record in others if record[0] in (REWRITE, DROP)]
+        used = [record[QUEUE_FIELD] for record in puts]
+        used += [record[QUEUE_FIELD] for record in others if record[0] in (REWRITE, DROP)]
         return sorted(self._unnamed.intersection(used))
 
     def _payload(self, named: Sequence[bytes], puts: list[bytes], others: list[bytes], acks: list[bytes]) -> bytes:
@@ -254,10 +254,10 @@ class Log:
         current = self._segments[-1]
         if puts:
             current.live += len(puts)
-            self._last_id = rec.id_bytes(puts[-1])
+            self._last_id = puts[-1][ID_FIELD]
         for record in others:
             if record[0] == REWRITE:
-                item_id = rec.id_bytes(record)
+                item_id = record[ID_FIELD]
                 self._bury(item_id)
                 self._rewritten[item_id] = current.number
                 current.live += 1

@@ -127,11 +127,6 @@ def id_bytes(record: bytes) -> bytes:
     return record[8:16]
 
 
-def queue_bytes(record: bytes) -> bytes:
-    """The 6 bytes of the queue's number in any record that has one."""
-    return record[2:8]
-
-
 def payload_offset(record: bytes) -> int:
     """Where the payload of a PUT record begins."""
     attributes = record[1]
