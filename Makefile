@@ -58,7 +58,7 @@ test-all: $(VENV)/.redqueue-test
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
 test-compiled: $(VENV)/.redqueue-test
-	$(BIN)/python build_backend/compiled_copy.py test -n 2 -m "not extra and not plain" $(PYTEST_ARGS) \
+	REDQUEUE_COMPILE=1 $(BIN)/python build_backend/compiled_copy.py run pytest -n 2 -m "not extra and not plain" $(PYTEST_ARGS) \
 		tests/engine tests/protocol tests/journal tests/server tests/clients
 
 lint: $(VENV)/.redqueue-test
@@ -72,7 +72,7 @@ crash: $(VENV)/.redqueue-test
 	$(BIN)/python -m tests.crash --rounds $(ROUNDS) --seed $(SEED)
 
 bench: $(VENV)/.redqueue
-	$(BIN)/python -m benchmarks.compare
+	$(BIN)/python build_backend/compiled_copy.py run benchmarks.compare
 
 clean:
 	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

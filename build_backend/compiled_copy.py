@@ -1,4 +1,7 @@
-"""Runs this tree's daemon, or its tests, compiled: ``python build_backend/compiled_copy.py serve|test ARGUMENTS...``
+"""Runs this tree compiled, as its daemon or a module of its tests and benchmarks.
+
+``python build_backend/compiled_copy.py serve --port=0``,
+``python build_backend/compiled_copy.py run benchmarks.hot_path``.
 
 The environment has RedQueue as an editable installation, which is plain Python.
 The compiled copy of it is kept beside that, in a directory named after a hash of
@@ -21,7 +24,7 @@ from redqueue_build import choice, obstacle
 
 ROOT = Path(__file__).resolve().parent.parent
 MADE_OF = ("redqueue/**/*.py", "bin/*.py", "build_backend/*.py", "pyproject.toml", "setup.py")
-TESTED = ("tests", "docs", "benchmarks", "bin", "README.md", "Makefile", "pyproject.toml", "setup.py", "build_backend")
+TREE = ("tests", "docs", "benchmarks", "bin", "README.md", "Makefile", "pyproject.toml", "setup.py", "build_backend")
 KEPT = 3
 """Copies that stay: a server may still be running from an older one."""
 
@@ -63,44 +66,56 @@ def hash_of_sources() -> str:
     return found.hexdigest()[:16]
 
 
-def serve(arguments: list[str]) -> None:
-    """Become the daemon: compiled where that is possible."""
-    environment = dict(os.environ)
+def find_make_or_excuse() -> Path | None:
+    """The compiled copy; None, and a line that says why, where there is to be none.
+
+    :raises SystemExit: where it must be made and cannot be
+    """
     wanted = choice()
-    reason = obstacle() if wanted is None else ""
-    if wanted is not False and not reason:
+    reason = "REDQUEUE_COMPILE=0" if wanted is False else obstacle()
+    if wanted or not reason:
         try:
-            path = [str(find_or_make()), environment.get("PYTHONPATH", "")]
-            environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+            return find_or_make()
         except SystemExit as error:
             if wanted:
                 raise
             reason = str(error)
-    if reason:
-        print(f"running plain Python, which does the same and is slower: {reason}", file=sys.stderr)
+    print(f"running plain Python, which does the same and is slower: {reason}", file=sys.stderr)
+    return None
+
+
+def serve(arguments: list[str]) -> None:
+    """Become the daemon, with these arguments."""
+    environment = dict(os.environ)
+    package = find_make_or_excuse()
+    if package is not None:
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(package), environment.get("PYTHONPATH"))))
     server = str(Path(sys.prefix) / "bin" / "redqueue_server.py")
     os.execve(sys.executable, [sys.executable, server, *arguments], environment)
 
 
-def test(arguments: list[str]) -> None:
-    """Run pytest in a copy of the tree whose package is the compiled one."""
-    package = find_or_make()
+def run(arguments: list[str]) -> None:
+    """Run a module, the first of the arguments, in a copy of the tree whose package is the compiled one."""
+    command = [sys.executable, "-m", *arguments]
+    package = find_make_or_excuse()
+    if package is None:
+        raise SystemExit(subprocess.run(command, cwd=ROOT, check=False).returncode)
     with tempfile.TemporaryDirectory() as name:
         tree = Path(name)
-        for entry in TESTED:
+        for entry in TREE:
             if (ROOT / entry).is_dir():
                 shutil.copytree(ROOT / entry, tree / entry, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy(ROOT / entry, tree / entry)
         shutil.copytree(package, tree, dirs_exist_ok=True)
-        environment = {**os.environ, "PYTHONPATH": name, "REDQUEUE_TESTED_BUILD": "compiled"}
-        done = subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=tree, env=environment, check=False)
-    raise SystemExit(done.returncode)
+        environment = {**os.environ, "PYTHONPATH": name}
+        status = subprocess.run(command, cwd=tree, env=environment, check=False).returncode
+    raise SystemExit(status)
 
 
 def main() -> None:
     """Do what the command line says."""
-    commands = {"serve": serve, "test": test}
+    commands = {"serve": serve, "run": run}
     if len(sys.argv) < 2 or sys.argv[1] not in commands:
         raise SystemExit(__doc__)
     commands[sys.argv[1]](sys.argv[2:])

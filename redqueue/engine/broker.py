@@ -69,6 +69,8 @@ class Broker(Ledger):
     def commit(self, batch: Batch) -> None:
         """The journal has the batch: its items are ready, waiters are served."""
         self.committed = batch.number
+        queue: Queue
+        record: bytes
         for queue, record, _ in batch.puts:
             queue.total_items += 1
             queue.arrived.append(record)
