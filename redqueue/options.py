@@ -160,14 +160,22 @@ OPTIONS = (
         0,
         3600,
     ),
-    Option("segment_size", "64mb", parse_size, "SIZE", "size of a journal file", 64 << 10, 1 << 30),
+    Option(
+        "segment_size",
+        "64mb",
+        parse_size,
+        "SIZE",
+        "size of a journal file; the journal takes up to two of them and twice what is in the queues",
+        64 << 10,
+        1 << 30,
+    ),
     Option(
         "memory",
         "256mb",
         parse_size,
         "SIZE",
-        "bytes of items that all queues together should hold in memory; this version holds every item there and "
-        "warns in the log when they are more; 0: no warning",
+        "bytes of items that all queues together hold in memory; what is more waits on the disk, in the journal, and is "
+        "read back as its turn comes near; 0: no limit. Without a journal (reliable=no) everything is in memory",
         0,
     ),
     Option("max_item_size", "1mb", parse_size, "SIZE", "largest item taken", 1, 512 << 20),

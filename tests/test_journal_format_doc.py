@@ -11,6 +11,7 @@ import pytest
 
 from redqueue.journal import segment as seg
 from redqueue.journal.recovery import JournalDamaged, Recovery
+from tests.journal.journaled_queues import recovered_records
 from tests.server_process import ROOT, ServerProcess
 
 TEXT = (ROOT / "docs/journal-format.md").read_text(encoding="utf-8")
@@ -213,7 +214,7 @@ def test_a_torn_tail_is_cut(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
     whole = path.stat().st_size
     path.write_bytes(path.read_bytes() + frame(1, whole, put(1, 2, b"cut short"))[:-1])
     recovered = Recovery(tmp_path).run()
-    assert [record[-5:] for record in recovered.queues[b"jobs"]] == [b"whole"]
+    assert [record[-5:] for record in recovered_records(recovered)[b"jobs"]] == [b"whole"]
     assert path.stat().st_size == whole
     assert f"cut at offset {whole}" in caplog.text
 
@@ -238,7 +239,7 @@ def test_damage_before_the_last_segment_stops_the_start(tmp_path: Path) -> None:
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     with pytest.raises(JournalDamaged, match=r"segment-0000000001\.rqj is damaged at offset 48"):
         Recovery(tmp_path).run()
-    assert len(Recovery(tmp_path, salvage=True).run().segments) == 2
+    assert len(Recovery(tmp_path, salvage=True).run().index.segments) == 2
 
 
 def test_a_missing_segment_stops_the_start(tmp_path: Path) -> None:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
 from typing import Any
 
 from redqueue.engine.clock import Clock
 from redqueue.engine.journal import Journal
-from redqueue.engine.ledger import Batch, Ledger
+from redqueue.engine.ledger import ITEM_COST, Batch, Ledger
 from redqueue.engine.queue import Queue
 from redqueue.engine.settings import QueueSettings
 from redqueue.journal import record as rec
+
+EVICT_MOST = 2000
+"""Items put out of memory in one turn."""
+EVICT_QUEUES = 1000
+"""Queues looked at for that in one turn."""
 
 
 class Swap(enum.Enum):
@@ -31,15 +37,18 @@ class Broker(Ledger):
     :param settings: the settings of all queues
     :param clock: tells the time
     :param journal: takes the records
+    :param memory: bytes of items that all queues together may hold in memory; 0 for no limit
 
     :ivar queues: by name; a name without a queue has no entry
     :ivar total_items: items put since the start or the last ``stats reset``
     """
 
-    def __init__(self, settings: QueueSettings, clock: Clock, journal: Journal) -> None:
-        super().__init__(settings, clock, journal)
+    def __init__(self, settings: QueueSettings, clock: Clock, journal: Journal, memory: int = 0) -> None:
+        super().__init__(settings, clock, journal, memory)
         self.queues: dict[bytes, Queue] = {}
         self.total_items = 0
+        self._hand: Iterator[Queue] = iter(())
+        self._share = 2 * self.window()
 
     # -- queues -------------------------------------------------------------
 
@@ -57,13 +66,6 @@ class Broker(Ledger):
         del self.queues[queue.name]
         self.journal.close_queue(queue.number)
 
-    def restore(self, name: bytes, records: list[bytes]) -> None:
-        """Put items back that the journal has kept, in the order of their places.
-
-        Expired items are dropped. Call before anything else uses the broker.
-        """
-        self.open(name).restore_items(records)
-
     # -- the batch ----------------------------------------------------------
 
     def commit(self, batch: Batch) -> None:
@@ -73,28 +75,60 @@ class Broker(Ledger):
         record: bytes
         for queue, record, _ in batch.puts:
             queue.total_items += 1
+            if queue.cold_cost and queue.ready.backlog and queue.flushed != batch.number:
+                queue.add_to_backlog(record)
+                continue
             queue.arrived.append(record)
             if queue.waiters:
                 queue.serve()
         self.total_items += len(batch.puts)
         for commit, _, _ in batch.effects:
             commit()
+        journal = self.journal  # as hot_cost() does
+        if journal.live_bytes + ITEM_COST * journal.live_items - self.cold_cost > self.memory > 0:
+            self.evict()
 
-    def rollback(self, batch: Batch) -> list[Any]:
+    def rollback(self, batch: Batch, acks_kept: bool = False) -> list[Any]:
         """The journal could not take the batch: nothing of it has happened.
 
+        :param acks_kept: except that the acknowledgements were written
         :returns: the receipts of the requests that failed, None where there was none
         """
         self.committed = batch.number
         for _, rollback, _ in batch.effects[::-1]:
             rollback()
-        for reservation, consumer, _ in batch.acks[::-1]:
+        acks = [] if acks_kept else batch.acks
+        for reservation, consumer, _ in acks[::-1]:
             reservation.queue.restore(reservation, consumer)
         for queue, record, _ in batch.puts:
             queue.discount(record)
         for queue in list(self.queues.values()):
             queue.settle()
-        return [entry[2] for entry in (*batch.puts, *batch.acks, *batch.effects)]
+        return [entry[2] for entry in (*batch.puts, *acks, *batch.effects)]
+
+    # -- memory -------------------------------------------------------------
+
+    def evict(self) -> None:
+        """Put a bounded number of items out of memory, which is full, where a queue has more than its share there.
+
+        The share halves with each round of all queues that was not enough, and grows again with each that was.
+        """
+        left, rounds = EVICT_MOST, 0
+        for _ in range(EVICT_QUEUES):
+            queue = next(self._hand, None)
+            if queue is None:
+                if rounds and self._share == 1:
+                    return
+                rounds += 1
+                self._hand = iter([*self.queues.values()])
+                self._share = max(1, min(self._share, self.window()) // 2)
+                continue
+            left -= queue.evict(left, self._share)
+            if self.hot_cost() < self.memory:
+                self._share = min(2 * self._share, self.window())
+                return
+            if left <= 0:
+                return
 
     # -- rare verbs ---------------------------------------------------------
 
@@ -109,7 +143,7 @@ class Broker(Ledger):
         if reservation is None:
             return Swap.LOST if self.was_given(token) else Swap.UNKNOWN
         source = reservation.queue
-        self.check_storage()
+        self.check_space()
         if expires is not None:
             queue = self.open(name)
             freed = 1 if queue is source else 0
@@ -121,7 +155,7 @@ class Broker(Ledger):
             queue.bytes += freed_bytes
             if not taken:
                 return Swap.REFUSED
-        source.acknowledge(reservation, receipt)
+        source.acknowledge_with_put(reservation, receipt)
         return Swap.STORED
 
     def flush(self, queue: Queue, receipt: Any) -> None:
@@ -132,11 +166,12 @@ class Broker(Ledger):
         self.check_storage()
         below = self.last_id + 1
         self.append(rec.drop(queue.number, below))
-        queue.unsettle()
+        queue.expect_flush()
 
         def commit() -> None:
-            self.journal.bury(queue.drop_below(below))
+            self.journal.bury(*queue.drop_below(below))
             queue.settle()
+            self.housekeeping()
 
         self.effect(commit, queue.settle, receipt)
 
@@ -150,12 +185,17 @@ class Broker(Ledger):
         self.append(rec.wipe(below))
         queues = list(self.queues.values())
         for queue in queues:
-            queue.unsettle()
+            queue.expect_flush()
 
         def commit() -> None:
+            items = stored = 0
             for queue in queues:
-                self.journal.bury(queue.drop_below(below))
+                _, dropped, size = queue.drop_below(below)
+                items += dropped
+                stored += size
                 queue.settle()
+            self.journal.bury_below(below, items, stored)
+            self.housekeeping()
 
         self.effect(commit, lambda: None, receipt)
 

@@ -12,6 +12,9 @@ class Source(Protocol):
     def acknowledge(self, reservation: Reservation, receipt: Any) -> None:
         """The item is done with, for ever."""
 
+    def acknowledge_with_put(self, reservation: Reservation, receipt: Any) -> None:
+        """The item is done with if what is put in the same batch can be stored."""
+
     def cancel(self, reservation: Reservation) -> None:
         """The consumer gives the item back."""
 

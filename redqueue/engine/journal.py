@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
+
+Fetched = Callable[[list[bytes] | None, BaseException | None], None]
 
 
 class Journal(Protocol):
@@ -11,23 +13,52 @@ class Journal(Protocol):
 
     Whoever owns both takes the records appended since the last time, writes
     them as one atomic frame, and then tells the broker to commit or roll back.
+
+    :ivar live_items: how many items are in it
+    :ivar live_bytes: bytes of their records
     """
 
     put: Callable[[bytes], None]
     """Add a PUT record (:mod:`redqueue.journal.record`) to the open frame."""
     acknowledge: Callable[[bytes], None]
-    """Add an ACK record of the item with these 8 id bytes to the open frame."""
+    """Add the ACK of the item with this record to the open frame. It is written even where the disk has no
+    room for the puts of the frame."""
     append: Callable[[bytes], None]
-    """Add any other record to the open frame."""
+    """Add a DROP or WIPE record to the open frame."""
+    live_items: int
+    live_bytes: int
+
+    def rewrite(self, new: bytes, old: bytes) -> None:
+        """Add the REWRITE record ``new`` of an item whose record was ``old`` to the open frame."""
+
+    def acknowledge_with_put(self, record: bytes) -> None:
+        """Acknowledge the item with this record only if the puts of the same frame can be written, too."""
+
+    def put_together(self, records: Sequence[bytes]) -> None:
+        """Add PUT records with ids in a row, which differ in id and queue only, with one copy of the payload."""
 
     def open_queue(self, name: bytes) -> int:
-        """A number never given before, under 2**48, that stands for the queue ``name`` in records."""
+        """A number, under 2**48, that stands for the queue ``name`` in records."""
 
     def close_queue(self, number: int) -> None:
         """The queue holds nothing; no record will use its number any more."""
 
-    def bury(self, records: Iterable[bytes]) -> None:
-        """These PUT records are dead by a committed DROP or WIPE, without an ACK of their own."""
+    def bury(self, ids: Iterator[int], items: int, stored: int) -> None:
+        """Items are dead by a committed DROP, without an ACK of their own.
+
+        :param ids: of them; taken in the next turns
+        :param items: how many they are
+        :param stored: bytes of their records
+        """
+
+    def bury_below(self, below: int, items: int, stored: int) -> None:
+        """All items with lower ids are dead by a committed WIPE. Arguments as for :meth:`bury`."""
+
+    def read(self, ids: Sequence[int], done: Fetched) -> None:
+        """Have the records of living items read back.
+
+        :param done: called later with the records, in the order of ``ids``, or with None and the exception
+        """
 
 
 def _ignore(record: bytes) -> None:
@@ -41,7 +72,18 @@ class NullJournal:
         self.put: Callable[[bytes], None] = _ignore
         self.acknowledge: Callable[[bytes], None] = _ignore
         self.append: Callable[[bytes], None] = _ignore
+        self.live_items = 0
+        self.live_bytes = 0
         self._last = 0
+
+    def rewrite(self, new: bytes, old: bytes) -> None:
+        """Nothing to do."""
+
+    def acknowledge_with_put(self, record: bytes) -> None:
+        """Nothing to do."""
+
+    def put_together(self, records: Sequence[bytes]) -> None:
+        """Nothing to do."""
 
     def open_queue(self, name: bytes) -> int:
         """A number."""
@@ -51,5 +93,12 @@ class NullJournal:
     def close_queue(self, number: int) -> None:
         """Nothing to do."""
 
-    def bury(self, records: Iterable[bytes]) -> None:
+    def bury(self, ids: Iterator[int], items: int, stored: int) -> None:
         """Nothing to do."""
+
+    def bury_below(self, below: int, items: int, stored: int) -> None:
+        """Nothing to do."""
+
+    def read(self, ids: Sequence[int], done: Fetched) -> None:
+        """Never called: it holds nothing that the engine does not hold."""
+        raise NotImplementedError

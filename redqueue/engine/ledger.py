@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -12,9 +13,16 @@ from redqueue.engine.journal import Journal
 from redqueue.engine.settings import QueueSettings
 from redqueue.engine.tokens import Tokens
 
+log = logging.getLogger(__name__)
+
+ITEM_COST = 64
+"""Bytes of memory an item takes besides its record: the object, its share of a container, malloc's rounding."""
+_WINDOW_MOST = 256 << 10
+"""Bytes of a backlog that its queue keeps in memory, where all queues together have room."""
+
 
 class StorageFailed(Exception):
-    """The journal has failed; the reason is the argument."""
+    """The journal has failed or its disk is full; the reason is the argument."""
 
 
 class Batch:
@@ -46,15 +54,22 @@ class Ledger:
     :param settings: the settings of all queues
     :param clock: tells the time
     :param journal: takes the records
+    :param memory: bytes of items that all queues together may hold in memory; 0 for no limit
 
     :ivar batch: number of the open batch
     :ivar committed: number of the last committed batch
     :ivar failure: why the journal takes nothing, in words; empty while it does
+    :ivar shortage: why it takes acknowledgements only: there is no space, in words; empty while there is
     :ivar refusing: whether a put must ask why before it goes on
+    :ivar cold_cost: what the records that are not in memory would cost there, bytes
+    :ivar cold_queues: how many queues have such
     :ivar on_append: called when something was journaled outside of a request
     """
 
-    def __init__(self, settings: QueueSettings, clock: Clock, journal: Journal) -> None:
+    def __init__(self, settings: QueueSettings, clock: Clock, journal: Journal, memory: int = 0) -> None:
+        self.memory = memory
+        self.cold_cost = 0
+        self.cold_queues = 0
         self.settings = settings
         self.clock = clock
         self.journal = journal
@@ -71,9 +86,26 @@ class Ledger:
         self.tokens: dict[int, Reservation] = {}
         self._token_source = Tokens(clock.wall)
         self.failure = ""
+        self.shortage = ""
         self.draining = False
         self.refusing = False
         self.on_append: Callable[[], None] | None = None
+
+    # -- memory -------------------------------------------------------------
+
+    def hot_cost(self) -> int:
+        """Bytes of memory that the items take."""
+        return self.journal.live_bytes + ITEM_COST * self.journal.live_items - self.cold_cost
+
+    def window(self) -> int:
+        """Bytes that a queue with a backlog may hold in memory: together they take a quarter of it."""
+        return min(_WINDOW_MOST, self.memory // (4 * (1 + self.cold_queues))) if self.memory else _WINDOW_MOST
+
+    def on_unreadable(self, queue: bytes, error: BaseException | None) -> None:
+        """Items of ``queue`` cannot be read back."""
+        log.error(
+            "items of the queue %r cannot be read back from the journal: %s", queue.decode("utf-8", "replace"), error
+        )
 
     # -- the batch ----------------------------------------------------------
 
@@ -102,19 +134,32 @@ class Ledger:
     # -- failing and refusing -----------------------------------------------
 
     def check_storage(self) -> None:
-        """Raise :class:`StorageFailed` where the journal has failed."""
+        """Raise :class:`StorageFailed` where the journal takes nothing."""
         if self.failure:
             raise StorageFailed(self.failure)
+
+    def check_space(self) -> None:
+        """Raise :class:`StorageFailed` where the journal takes nothing, or no new items."""
+        if self.failure or self.shortage:
+            raise StorageFailed(self.failure or self.shortage)
 
     def fail(self, reason: str) -> None:
         """The journal takes nothing from here on, for ``reason``; an empty one lifts it."""
         self.failure = reason
-        self.refusing = bool(reason) or self.draining
+        self._decide()
+
+    def lack_space(self, reason: str) -> None:
+        """The journal takes no new items from here on, for ``reason``; an empty one lifts it."""
+        self.shortage = reason
+        self._decide()
 
     def drain(self, on: bool) -> None:
         """Take no new items while ``on``; gets and acknowledgements go on."""
         self.draining = on
-        self.refusing = on or bool(self.failure)
+        self._decide()
+
+    def _decide(self) -> None:
+        self.refusing = bool(self.draining or self.failure or self.shortage)
 
     # -- tokens -------------------------------------------------------------
 

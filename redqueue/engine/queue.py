@@ -11,23 +11,28 @@ Ensures, between calls:
 1. Every item is in exactly one of the open batch, ``ready`` and the reservations;
    ``items`` and ``bytes`` count them all.
 2. ``detour`` is true where the next item may not simply be taken from the left
-   of ``arrived``, which is ``ready.arrived``.
+   of ``arrived``, which is ``ready.arrived``: others come before, or behind it
+   are items that are not in memory.
 3. ``reservations`` holds those with the queue's own timeout, in the order in
    which they end; ``timed`` holds the others, which have deadlines of their own.
-4. Nobody waits in line while an item is ready, the batch is settled and the
-   consumer may hold one more.
+4. Nobody waits in line while an item is ready and in memory, the batch is
+   settled and the consumer may hold one more.
+5. ``cold_cost`` is what the records that are not in memory would cost there;
+   the ledger's is that of all queues.
 """
 
 from __future__ import annotations
 
 import math
+from array import array
 from collections import OrderedDict
-from collections.abc import Callable
-from itertools import filterfalse, islice
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import chain, islice
 from typing import Any
 
 from redqueue.engine.consumer import Consumer, Reservation, Waiter
-from redqueue.engine.ledger import Ledger
+from redqueue.engine.ledger import ITEM_COST, Ledger, StorageFailed
 from redqueue.engine.ready import Ready
 from redqueue.journal import record as rec
 from redqueue.journal.record import HAS_EXPIRY, PUT, PUT_HEAD, PUT_SIZE
@@ -38,6 +43,8 @@ SWEEP_SECONDS = 1.0
 """Expired items behind a head that lives on are looked for this often."""
 SWEEP_MOST = 1000
 """Expired items dropped from a queue in one go."""
+LOAD_MOST = 512
+"""Items read back from the journal in one go."""
 
 _pack_put = PUT_HEAD.pack
 
@@ -51,15 +58,22 @@ class Queue:
     """
 
     __slots__ = (
+        "_load",
+        "_on_loaded",
         "_on_unused",
+        "_uncommitted_firsts",
         "abandoned",
         "arrived",
         "bytes",
         "cancelled",
+        "cold_cost",
+        "cold_items",
         "created",
         "deadline",
         "detour",
         "expired",
+        "fields",
+        "flushed",
         "flushes",
         "items",
         "ledger",
@@ -76,6 +90,7 @@ class Queue:
         "timed_out",
         "total_items",
         "total_reserved",
+        "unreadable",
         "unsettled",
         "waiters",
     )
@@ -94,6 +109,14 @@ class Queue:
         self.detour = False
         self.unsettled = 0
         self.mortal = 0
+        self.fields = 0
+        self.cold_cost = 0
+        self.cold_items = 0
+        self.flushed = 0
+        self.unreadable = ""
+        self._load: object = None
+        self._on_loaded: list[Callable[[], None]] = []
+        self._uncommitted_firsts: list[bytes] = []
         self.deadline: float | None = None
         self.seen_items = 0
         self.items = 0
@@ -124,12 +147,13 @@ class Queue:
         ledger = self.ledger
         size = len(payload)
         if ledger.refusing or (self.settings.bounded and self._full(size)):
-            ledger.check_storage()
+            ledger.check_space()
             return False
         ledger.last_id = item_id = ledger.last_id + 1
         if expires:
             record = rec.put(self.number, item_id, ledger.clock.wall, flags, payload, expires)
             self._expect_expiry(expires)
+            self.fields += 8
         else:
             record = (
                 _pack_put(PUT, 0, self.number_high, self.number_low, item_id, ledger.clock.wall, flags, size) + payload
@@ -144,7 +168,7 @@ class Queue:
         """Put an item at the head, the next one out. Arguments and result as :meth:`put`."""
         ledger = self.ledger
         if ledger.refusing or (self.settings.bounded and self._full(len(payload))):
-            ledger.check_storage()
+            ledger.check_space()
             return False
         ledger.last_id += 1
         place = self.ready.front_place()
@@ -153,13 +177,21 @@ class Queue:
             self._expect_expiry(expires)
         self.items += 1
         self.bytes += len(payload)
+        self.fields += len(record) - PUT_SIZE - len(payload)
         ledger.journal_put(record)
 
+        self._uncommitted_firsts.append(record)
+
         def commit() -> None:
+            self._uncommitted_firsts.remove(record)
             self.total_items += 1
             self._insert(record, 0)
 
-        ledger.effect(commit, lambda: self.discount(record), receipt)
+        def rollback() -> None:
+            self._uncommitted_firsts.remove(record)
+            self.discount(record)
+
+        ledger.effect(commit, rollback, receipt)
         return True
 
     def _full(self, size: int) -> bool:
@@ -169,10 +201,17 @@ class Queue:
         return bool(settings.max_bytes and self.bytes + size > settings.max_bytes)
 
     def head(self) -> bytes | None:
-        """The record of the ready head, or None; expired items are dropped on the way."""
+        """The record of the ready head, or None; expired items are dropped on the way.
+
+        None as well where the head is not in memory, which is then being read back (:meth:`is_reading_back`).
+        """
         while True:
             record = self.ready.first()
-            if record is None or not self._is_expired(record):
+            if record is None:
+                if len(self.ready):
+                    self.read_back()
+                return None
+            if not self._is_expired(record):
                 return record
             self._drop_first()
 
@@ -185,11 +224,11 @@ class Queue:
         :raises StorageFailed: when the journal has failed
         """
         ledger = self.ledger
-        ledger.check_storage()
+        ledger.check_space()
         old = self.ready.first()
         assert old is not None
         new = rec.replaced(old, self.number, payload, flags, expires)
-        ledger.append(new)
+        ledger.journal.rewrite(new, old)
         self._substitute(old, new)
         self.unsettle()
         if expires:
@@ -207,7 +246,7 @@ class Queue:
         assert taken is not None
         record, deliveries = taken
         self.discount(record)
-        ledger.journal_ack(rec.id_bytes(record))
+        ledger.journal_ack(record)
 
         def rollback() -> None:
             self._count(record)
@@ -219,27 +258,33 @@ class Queue:
         if not self.ready.substitute(old, new):
             return
         self.bytes += rec.payload_size(new) - rec.payload_size(old)
+        self.fields += rec.payload_offset(new) - rec.payload_offset(old)
         self.mortal += (new[1] & HAS_EXPIRY) - (old[1] & HAS_EXPIRY)
 
-    def restore_items(self, records: list[bytes]) -> None:
-        """Take items from the journal's replay, in the order of their places; drop those that have expired."""
-        if any(record[1] for record in records):
-            for record in records:
-                self._restore_item(record)
-        else:
-            self.arrived.extend(records)
-            self.items += len(records)
-            self.bytes += sum(map(len, records)) - PUT_SIZE * len(records)
+    def restore_items(self, ids: array[int], heads: list[bytes], payload_bytes: int, fields: int, mortal: int) -> None:
+        """Take the living items of the journal's replay, none of them in memory.
 
-    def _restore_item(self, record: bytes) -> None:
-        self._count(record)
-        if self._is_expired(record):
-            self._expire_item(record)
-            return
-        self.ready.restore(record)
-        self.detour = bool(self.ready.returned)
-        if record[1] & HAS_EXPIRY:
-            self._wake_at(rec.expires(record))
+        :param ids: of those whose place is their id, in ascending order
+        :param heads: the records of the others, without their payloads
+        :param payload_bytes: bytes of payload of all
+        :param fields: bytes of attributes' fields of all
+        :param mortal: how many of all have an expiry
+        """
+        self.ready.restore(ids, heads)
+        self.items += len(ids) + len(heads)
+        self.bytes += payload_bytes
+        self.fields += fields
+        self._cool(self.items, self.stored)
+        self.detour = True
+        if mortal:
+            self.mortal += mortal
+            self._wake_at(self.ledger.clock.wall)
+        self.read_back()
+
+    @property
+    def stored(self) -> int:
+        """Bytes of the records of all items."""
+        return self.bytes + PUT_SIZE * self.items + self.fields
 
     # -- the batch ----------------------------------------------------------
 
@@ -255,19 +300,25 @@ class Queue:
     def settle(self) -> None:
         """A batch that touched the head is committed."""
         if self.is_settled():
-            self.detour = bool(self.ready.returned)
+            self.detour = self._is_winding()
             self.serve()
+
+    def _is_winding(self) -> bool:
+        """Whether the next item is not simply the leftmost of ``arrived``, or soon will not be."""
+        return bool(self.ready.returned or self.ready.backlog)
 
     def _count(self, record: bytes) -> None:
         """An item is here (again), and about to go into a container."""
         self.items += 1
         self.bytes += rec.payload_size(record)
+        self.fields += rec.payload_offset(record) - PUT_SIZE
         self.mortal += record[1] & HAS_EXPIRY
 
     def discount(self, record: bytes) -> None:
         """An item that is in no container is no more."""
         self.items -= 1
         self.bytes -= rec.payload_size(record)
+        self.fields -= rec.payload_offset(record) - PUT_SIZE
         self.mortal -= record[1] & HAS_EXPIRY
         self.rest_if_empty()
 
@@ -326,10 +377,12 @@ class Queue:
             return None
         record = self.head()
         if record is None:
-            self.detour = bool(self.ready.returned)
+            self.detour = self._is_winding()
             return None
         record, deliveries = self.ready.take_first()
-        self.detour = bool(self.ready.returned)
+        self.detour = self._is_winding()
+        if self.ready.backlog and 2 * len(self.arrived) < self._window():
+            self.read_back()
         return record, deliveries + 1
 
     def acknowledge(self, reservation: Reservation, receipt: Any) -> None:
@@ -345,13 +398,22 @@ class Queue:
         self.items -= 1
         if record[1]:
             self.bytes -= rec.payload_size(record)
+            self.fields -= rec.payload_offset(record) - PUT_SIZE
             self.mortal -= record[1] & HAS_EXPIRY
         else:
             self.bytes -= len(record) - PUT_SIZE
-        ledger.journal_ack(record[8:16])
+        ledger.journal_ack(record)
         ledger.acks.append((reservation, consumer, receipt))
         if not self.items and (self.deadline is None or self.deadline > ledger.clock.now + IDLE_SECONDS):
             self.rest_if_empty()
+
+    def acknowledge_with_put(self, reservation: Reservation, receipt: Any) -> None:
+        """Acknowledge the item of a live reservation if what is put in the same batch can be stored, and only then."""
+        record = reservation.record
+        consumer = self._release(reservation)
+        self.discount(record)
+        self.ledger.journal.acknowledge_with_put(record)
+        self.ledger.effect(_nothing, partial(self.restore, reservation, consumer), receipt)
 
     def _release(self, reservation: Reservation) -> Consumer:
         """End a reservation; its consumer, which no longer holds it, is returned."""
@@ -456,7 +518,7 @@ class Queue:
         """Drop an item that is in no container any more."""
         self.expired += 1
         self.discount(record)
-        self.ledger.journal_ack(rec.id_bytes(record))
+        self.ledger.journal_ack(record)
         self.ledger.housekeeping()
 
     def _expect_expiry(self, expires: int) -> None:
@@ -500,7 +562,10 @@ class Queue:
         for _ in range(SWEEP_MOST):
             record = self.ready.first()
             if record is None:
-                return math.inf
+                if not self.mortal or not len(self.ready):
+                    return math.inf
+                self.read_back()
+                return math.inf  # go on when it is here
             if not record[1] & HAS_EXPIRY:
                 return now + SWEEP_SECONDS if self.mortal else math.inf
             left = (rec.expires(record) - self.ledger.clock.wall) / 1e9
@@ -526,41 +591,154 @@ class Queue:
     def _drop_first(self) -> None:
         self._expire_item(self.ready.take_first()[0])
 
-    def peek(self, index: int) -> bytes | None:
-        """The record of the ``index``-th ready item, from 0, without reserving it; None where there is none.
+    def peek(self, index: int) -> bytes | int | None:
+        """The ``index``-th ready item, from 0, without reserving it: its record, or its id where it is not in memory.
 
-        Expired items are not shown and not counted.
+        Expired items are not shown; those that are in memory are not counted either. None where there is none.
         """
-        if index == 0:
-            return self.head()
-        if not self.mortal and not self.ready.returned:
-            return self.arrived[index] if index < len(self.arrived) else None
-        alive = filterfalse(self._is_expired, self.ready)
+        if index == 0 and self.head() is None:
+            return self.ready.peek(0)
+        if not self.mortal:
+            return self.ready.peek(index)
+        alive = filter(self._is_shown, self.ready)
         return next(islice(alive, index, None), None)
+
+    def _is_shown(self, item: bytes | int) -> bool:
+        """Whether a peek shows an item: not where its record, if it is in memory, says that it has expired."""
+        return not (isinstance(item, bytes) and self._is_expired(item))
+
+    # -- memory -------------------------------------------------------------
+
+    @property
+    def cold_bytes(self) -> int:
+        """Bytes of payload that are not in memory, fields of attributes included."""
+        return self.cold_cost - (ITEM_COST + PUT_SIZE) * self.cold_items
+
+    def add_to_backlog(self, record: bytes) -> None:
+        """An item has arrived behind those that are not in memory."""
+        self.ready.backlog.append(rec.item_id(record))
+        self._cool(1, len(record))
+
+    def evict(self, most: int, share: int) -> int:
+        """Put items out of memory, those that will be delivered last first.
+
+        :param most: no more than so many
+        :param share: bytes that the queue may keep there
+        :returns: how many
+        """
+        if self._load is not None:
+            return 0
+        records = self.ready.evict(self._fitting(share), most)
+        if records:
+            self._cool(len(records), sum(map(len, records)))
+            self.detour = True
+        return len(records)
+
+    def is_reading_back(self, consumer: Consumer) -> bool:
+        """Whether ``consumer`` could have the head if it were in memory; it is being read back then.
+
+        :raises StorageFailed: where it cannot be read
+        """
+        if self.unreadable:
+            reason, self.unreadable = self.unreadable, ""
+            self._load = None  # the attempt that this request has begun: the next one begins its own
+            raise StorageFailed(reason)
+        if not len(self.ready) or not self.is_settled() or self.head() is not None:
+            return False
+        held = consumer.held.get(self.name)
+        return len(self.ready) > 0 and (held is None or len(held) < self.settings.prefetch)
+
+    def when_read_back(self, then: Callable[[], None]) -> None:
+        """Have ``then`` called once what is being read back is here, or cannot be read."""
+        self._on_loaded.append(then)
+
+    def read_back(self) -> None:
+        """Begin to read the next items back that are not in memory, unless that is under way."""
+        if self._load is not None:
+            return
+        ids, of_backlog = self.ready.missing(self._window())
+        if ids:
+            self._load = load = object()
+            self.ledger.journal.read(ids, partial(self._read_back, load, ids, of_backlog))
+
+    def _read_back(
+        self, load: object, ids: list[int], of_backlog: bool, records: list[bytes] | None, error: BaseException | None
+    ) -> None:
+        self.ledger.clock.tick()
+        if self._load is load:
+            self._load = None
+            if records is None:
+                self.unreadable = str(error)
+                self.ledger.on_unreadable(self.name, error)
+                sweep_at = self.ledger.clock.now + SWEEP_SECONDS
+            else:
+                self.ready.take_in(ids, records, of_backlog)
+                self._cool(-len(records), -sum(map(len, records)))
+                self.detour = self._is_winding() or not self.is_settled()
+                self.serve()
+                sweep_at = self.ledger.clock.now
+            if self.mortal and (self.deadline is None or self.deadline > sweep_at):
+                self.ledger.deadlines.set(self, sweep_at)
+        waiting, self._on_loaded = self._on_loaded, []
+        for then in waiting:
+            then()
+
+    def _cool(self, items: int, size: int) -> None:
+        """So many records of ``size`` bytes in all are not in memory any more (are back, if negative)."""
+        before = self.cold_cost
+        cost = size + ITEM_COST * items
+        self.cold_items += items
+        self.cold_cost += cost
+        self.ledger.cold_cost += cost
+        if not before or not self.cold_cost:
+            self.ledger.cold_queues += bool(self.cold_cost) - bool(before)
+
+    def _window(self) -> int:
+        """How many items of a backlog may be in memory."""
+        return min(LOAD_MOST, self._fitting(self.ledger.window()))
+
+    def _fitting(self, memory: int) -> int:
+        """How many of its items take so many bytes of memory, one at least."""
+        return max(1, memory // (self.bytes // max(1, self.items) + PUT_SIZE + ITEM_COST))
 
     # -- the whole queue ----------------------------------------------------
 
-    def drop_below(self, below: int) -> list[bytes]:
+    def expect_flush(self) -> None:
+        """What is there now will be dropped when the open batch is committed."""
+        self.flushed = self.ledger.batch
+        self.unsettle()
+
+    def drop_below(self, below: int) -> tuple[Iterator[int], int, int]:
         """Drop every item with an id under ``below``, reserved ones included.
 
-        :returns: the records dropped
+        :returns: for :meth:`redqueue.engine.journal.Journal.bury`: the ids, how many they are, bytes of their records
         """
-        bar = below.to_bytes(8, "big")
+        items, stored = self.items, self.stored
         self.flushes += 1
-        dropped = self.ready.drop_below(bar)
+        dropped = self.ready.drop_below(below)
+        self.arrived = self.ready.arrived
+        self._load = None
+        self._cool(-self.cold_items, ITEM_COST * self.cold_items - self.cold_cost)
+        reserved = []
         for reservation in (*self.reservations, *self.timed):
-            if rec.id_bytes(reservation.record) < bar:
+            if rec.item_id(reservation.record) < below:
                 self._release(reservation)
-                dropped.append(reservation.record)
-        self.items -= len(dropped)
-        if self.items:
-            self.bytes -= sum(map(rec.payload_size, dropped))
-            self.mortal -= sum(record[1] & HAS_EXPIRY for record in dropped)
-        else:
-            self.bytes = self.mortal = 0
-        self.detour = bool(self.ready.returned) or not self.is_settled()
+                reserved.append(rec.item_id(reservation.record))
+        kept = [reservation.record for reservation in (*self.reservations, *self.timed)]
+        kept += self.arrived
+        kept += [entry[1] for entry in self.ready.returned if isinstance(entry[1], bytes)]
+        self.items = self.bytes = self.fields = self.mortal = 0
+        for record in kept:
+            self._count(record)
+        for record in self._uncommitted():
+            self._count(record)
+        self.detour = self._is_winding() or not self.is_settled()
         self.rest_if_empty()
-        return dropped
+        return chain(dropped, reserved), items - self.items, stored - self.stored
+
+    def _uncommitted(self) -> Iterator[bytes]:
+        """The records of the items that no committed batch has."""
+        return chain(self._uncommitted_firsts, [record for queue, record, _ in self.ledger.puts if queue is self])
 
     def age(self) -> float:
         """Seconds that the head has been in the queue; 0 where nothing is ready."""
@@ -568,3 +746,7 @@ class Queue:
         if record is None:
             return 0.0
         return max(0.0, (self.ledger.clock.wall - rec.time(record)) / 1e9)
+
+
+def _nothing() -> None:
+    """What success changes, where everything has been changed already."""

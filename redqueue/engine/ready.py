@@ -1,73 +1,98 @@
-"""The ready items of a queue, in the order in which they will be delivered."""
+"""The ready items of a queue, in the order in which they will be delivered.
+
+The first of them are in memory, as their records. What is too much for memory
+is a tail of ids, whose records are read back from the journal as the head comes
+near. Items that do not stand in the order of their arrival, because they were
+given back or put before others, are in a heap, with or without their records.
+"""
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush, merge
-from operator import itemgetter
+from itertools import chain, islice
 
+from redqueue.engine.backlog import Backlog
 from redqueue.journal import record as rec
+from redqueue.journal.record import ID_FIELD
+
+_NEAR_TOP = 31
+"""Entries at the beginning of a heap that are looked through for the next ones: its first five levels."""
+
+_from_bytes = int.from_bytes
 
 
 class Ready:
     """Items by place: mostly a FIFO, with a heap for those that are not behind all others.
 
     :ivar arrived: records in the order of their arrival, which is that of their places
-    :ivar returned: a heap of (place, record, deliveries so far), for items that
-        are ready again and for those that were put before others
+    :ivar backlog: the ids of the items that arrived behind all those
+    :ivar returned: a heap of (place, record or id, deliveries so far)
+    :ivar warm: records that have been read back of items whose ids are in ``returned``
     """
 
-    __slots__ = ("_front", "arrived", "returned")
+    __slots__ = ("_front", "_next_eviction", "arrived", "backlog", "returned", "warm")
 
     def __init__(self) -> None:
         self.arrived: deque[bytes] = deque()
-        self.returned: list[tuple[int, bytes, int]] = []
+        self.backlog = Backlog()
+        self.returned: list[tuple[int, bytes | int, int]] = []
+        self.warm: dict[int, bytes] = {}
         self._front = 0
+        self._next_eviction = 0
 
     def __len__(self) -> int:
-        return len(self.arrived) + len(self.returned)
-
-    def __iter__(self) -> Iterator[bytes]:
-        """The records, next one first."""
-        if not self.returned:
-            return iter(self.arrived)
-        ahead = sorted(self.returned)
-        return map(itemgetter(1), merge(ahead, map(_first_time, self.arrived)))
+        return len(self.arrived) + len(self.backlog) + len(self.returned)
 
     def front_place(self) -> int:
         """A place before every item that is, or ever was, in the queue."""
         self._front -= 1
         return self._front
 
-    def restore(self, record: bytes) -> None:
-        """Take an item from the journal; they come in the order of their places."""
-        place = rec.place(record)
-        if place < 0:
+    def restore(self, ids: array[int], heads: list[bytes]) -> None:
+        """Take the items of the journal's replay, none of them in memory.
+
+        :param ids: of those whose place is their id, in ascending order
+        :param heads: the records of the others, without their payloads
+        """
+        self.backlog.extend(ids)
+        for head in heads:
+            place = rec.place(head)
             self._front = min(self._front, place)
-            self.insert(record, 0)
-        else:
-            self.arrived.append(record)
+            heappush(self.returned, (place, rec.item_id(head), 0))
 
     def insert(self, record: bytes, deliveries: int) -> None:
         """Put an item at its own place."""
         heappush(self.returned, (rec.place(record), record, deliveries))
 
+    # -- the next one -------------------------------------------------------
+
     def first(self) -> bytes | None:
-        """The record of the next item, or None."""
+        """The record of the next item; None where there is none, or it is not in memory."""
         arrived, returned = self.arrived, self.returned
         if not returned:
             return arrived[0] if arrived else None
-        if arrived and rec.place(arrived[0]) < returned[0][0]:
-            return arrived[0]
-        return returned[0][1]
+        place, record, _ = returned[0]
+        if arrived:
+            if rec.place(arrived[0]) < place:
+                return arrived[0]
+        elif self.backlog and self.backlog[0] < place:
+            return None
+        return self.warm.get(record) if isinstance(record, int) else record
 
     def take_first(self) -> tuple[bytes, int]:
-        """Remove the next item, of which there must be one; returns its record and its deliveries so far."""
+        """Remove the next item, which must be in memory; returns its record and its deliveries so far."""
         record = self.first()
-        if self.returned and self.returned[0][1] is record:
-            _, record, deliveries = heappop(self.returned)
-            return record, deliveries
+        assert record is not None
+        if self.returned:
+            _, entry, deliveries = self.returned[0]
+            if entry is record or (isinstance(entry, int) and self.warm.get(entry) is record):
+                heappop(self.returned)
+                if isinstance(entry, int):
+                    del self.warm[entry]
+                return record, deliveries
         return self.arrived.popleft(), 0
 
     def substitute(self, old: bytes, new: bytes) -> bool:
@@ -76,27 +101,111 @@ class Ready:
             self.arrived[0] = new
             return True
         for i, (place, record, deliveries) in enumerate(self.returned):
-            if record is old:
+            if record is old or (isinstance(record, int) and self.warm.get(record) is old):
+                if isinstance(record, int):
+                    del self.warm[record]
                 self.returned[i] = (place, new, deliveries)
                 return True
         return False
 
-    def drop_below(self, bar: bytes) -> list[bytes]:
-        """Remove the items whose id bytes are below ``bar``; returns their records."""
-        if self.arrived and rec.id_bytes(self.arrived[-1]) < bar:
-            dropped = list(self.arrived)
-            self.arrived.clear()
+    # -- in memory or not ---------------------------------------------------
+
+    def missing(self, most: int) -> tuple[list[int], bool]:
+        """The ids of the next items that are not in memory, and whether they are of the backlog.
+
+        :param most: no more than so many
+        """
+        top = self.returned[0] if self.returned else None
+        if top is not None and not (
+            (self.arrived and rec.place(self.arrived[0]) < top[0]) or (self.backlog and self.backlog[0] < top[0])
+        ):
+            near = sorted(self.returned[:_NEAR_TOP])
+            ids = [entry[1] for entry in near if isinstance(entry[1], int) and entry[1] not in self.warm]
+            if ids and top[1] == ids[0]:
+                return ids[:most], False
+        return self.backlog.first(most), True
+
+    def take_in(self, ids: list[int], records: list[bytes], of_backlog: bool) -> None:
+        """The records of what was :meth:`missing` are here; nothing else has been evicted meanwhile."""
+        if of_backlog:
+            self.backlog.drop_first(len(ids))
+            self.arrived.extend(records)
         else:
-            dropped = [record for record in self.arrived if rec.id_bytes(record) < bar]
-            kept = [record for record in self.arrived if rec.id_bytes(record) >= bar]
-            self.arrived.clear()
-            self.arrived.extend(kept)
-        dropped += [record for _, record, _ in self.returned if rec.id_bytes(record) < bar]
-        self.returned[:] = [entry for entry in self.returned if rec.id_bytes(entry[1]) >= bar]
+            self.warm.update(zip(ids, records, strict=True))
+
+    def evict(self, keep: int, most: int) -> list[bytes]:
+        """Put items out of memory, the last ones first.
+
+        :param keep: so many of the first ones stay
+        :param most: no more than so many are put out
+        :returns: their records
+        """
+        count = min(len(self.arrived) - keep, most)
+        if count > 0:
+            pop = self.arrived.pop
+            records = [pop() for _ in range(count)]
+            self.backlog.prepend(_from_bytes(record[ID_FIELD], "big") for record in reversed(records))
+            return records
+        return self._evict_returned(max(keep, _NEAR_TOP), most)
+
+    def _evict_returned(self, keep: int, most: int) -> list[bytes]:
+        """:meth:`evict` for the heap, in which no more than ``most`` entries are looked at."""
+        returned, records = self.returned, list[bytes]()
+        start = self._next_eviction if keep <= self._next_eviction < len(returned) else keep
+        self._next_eviction = start + most
+        for i in range(start, min(start + most, len(returned))):
+            place, record, deliveries = returned[i]
+            if not isinstance(record, int):
+                returned[i] = (place, rec.item_id(record), deliveries)
+                records.append(record)
+        return records
+
+    # -- all of them ----------------------------------------------------------
+
+    def peek(self, index: int) -> bytes | int | None:
+        """The record of the ``index``-th item, from 0, or its id where it is not in memory; None for none."""
+        if self.returned:
+            return next(islice(self, index, None), None)
+        if index < len(self.arrived):
+            return self.arrived[index]
+        index -= len(self.arrived)
+        return self.backlog[index] if index < len(self.backlog) else None
+
+    def __iter__(self) -> Iterator[bytes | int]:
+        """The records, next one first, or the ids of those that are not in memory."""
+        if not self.returned:
+            return chain(self.arrived, self.backlog)
+        arrived: Iterator[tuple[int, bytes | int]] = ((rec.place(record), record) for record in self.arrived)
+        fifo = chain(arrived, ((item_id, item_id) for item_id in self.backlog))
+        return (entry[1] for entry in merge(self._returned_in_order(), fifo))
+
+    def _returned_in_order(self) -> Iterator[tuple[int, bytes | int]]:
+        for place, entry, _ in sorted(self.returned):
+            yield place, self.warm.get(entry, entry) if isinstance(entry, int) else entry
+
+    def drop_below(self, below: int) -> Iterator[int]:
+        """Remove the items whose ids are below ``below``, all but the last few; returns their ids.
+
+        The ids are to be taken in pieces: with each of them its record is let go.
+        """
+        arrived, self.arrived = self.arrived, deque()
+        while arrived and _from_bytes(arrived[-1][ID_FIELD], "big") >= below:
+            self.arrived.appendleft(arrived.pop())
+        backlog, self.backlog = self.backlog, Backlog()
+        returned, self.returned = self.returned, []
+        gone: list[tuple[int, bytes | int, int]] = []
+        for entry in returned:
+            item_id = entry[1] if isinstance(entry[1], int) else rec.item_id(entry[1])
+            (gone if item_id < below else self.returned).append(entry)
         heapify(self.returned)
-        return dropped
+        self.warm.clear()
 
+        def ids() -> Iterator[int]:
+            while arrived:
+                yield _from_bytes(arrived.popleft()[ID_FIELD], "big")
+            yield from backlog
+            while gone:
+                entry = gone.pop()[1]
+                yield entry if isinstance(entry, int) else rec.item_id(entry)
 
-def _first_time(record: bytes) -> tuple[int, bytes, int]:
-    """The entry of an item that has not been delivered yet."""
-    return rec.place(record), record, 0
+        return ids()

@@ -26,10 +26,16 @@ DROP
 WIPE
     kind u8, id u64. Every item of every queue with an id below it is gone
     (``flush_all``).
+FANOUT
+    One payload for several queues: as PUT up to the attributes' fields, then
+    ``count`` u32 and as many queue numbers (u48), then the payload. It stands
+    for ``count`` PUTs with the ids from ``id`` on, one for each queue in turn.
 """
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterator, Sequence
 from struct import Struct
 
 PUT = 1
@@ -38,6 +44,7 @@ NAME = 3
 DROP = 4
 WIPE = 5
 REWRITE = 6
+FANOUT = 7
 
 HAS_EXPIRY = 1
 """Attribute: the moment the item's TTL passes, nanoseconds."""
@@ -54,11 +61,19 @@ QUEUE_FIELD = slice(2, 8)
 ID_FIELD = slice(8, 16)
 FLAGS_AND_SIZE_FIELD = slice(24, 32)
 
+PUT_KIND = bytes([PUT])
 ACK_KIND = bytes([ACK])
+REWRITE_KIND = bytes([REWRITE])
+FANOUT_KIND = bytes([FANOUT])
 _LOW = 0xFFFFFFFF
 _U64 = Struct(">Q")
 _I64 = Struct(">q")
 _U32_PAIR = Struct(">II")
+_U32 = Struct(">I")
+_QUEUE_BYTES = 6
+
+
+_SIZES = {ACK: ACK_RECORD.size, WIPE: WIPE_RECORD.size, DROP: DROP_RECORD.size}
 
 
 class MalformedRecord(ValueError):
@@ -94,7 +109,76 @@ def replaced(record: bytes, queue: int, payload: bytes, flags: int, expires: int
     """The REWRITE record of the same item, at the same place, with another payload, flags and expiry."""
     _, attributes, _, _, item_id, time, _, _ = PUT_HEAD.unpack_from(record)
     kept_place = place(record) if attributes & HAS_PLACE else None
-    return bytes([REWRITE]) + put(queue, item_id, time, flags, payload, expires, kept_place)[1:]
+    return REWRITE_KIND + put(queue, item_id, time, flags, payload, expires, kept_place)[1:]
+
+
+def copied(record: bytes) -> bytes:
+    """The REWRITE record that says the same as a PUT or REWRITE record."""
+    return REWRITE_KIND + record[1:]
+
+
+def fan_out(records: Sequence[bytes]) -> bytes:
+    """The FANOUT record that stands for PUT records with ids in a row, which differ in id and queue only."""
+    first = records[0]
+    at = payload_offset(first)
+    queues = b"".join(record[QUEUE_FIELD] for record in records)
+    return FANOUT_KIND + first[1:at] + _U32.pack(len(records)) + queues + first[at:]
+
+
+def fan_out_queues(record: bytes) -> list[bytes]:
+    """The queue numbers, six bytes each, of a FANOUT record, or of its beginning up to the payload."""
+    at = payload_offset(record)
+    end = at + 4 + _QUEUE_BYTES * _U32.unpack_from(record, at)[0]
+    return [record[i : i + _QUEUE_BYTES] for i in range(at + 4, end, _QUEUE_BYTES)]
+
+
+def fan_out_member(record: bytes, item_id: int) -> bytes:
+    """The PUT record, with the id ``item_id``, of those that a FANOUT record stands for.
+
+    :raises MalformedRecord: where it is none of them
+    """
+    at = payload_offset(record)
+    queues = fan_out_queues(record)
+    i = item_id - int.from_bytes(record[ID_FIELD], "big")
+    if not 0 <= i < len(queues):
+        raise MalformedRecord(f"a FANOUT record of {len(queues)} items has none with the id {item_id}")
+    head = PUT_KIND + record[1:2] + queues[i] + _U64.pack(item_id)
+    return head + record[16:at] + record[at + 4 + _QUEUE_BYTES * len(queues) :]
+
+
+def stored_size(data: bytes, at: int) -> int:
+    """The length of the PUT, REWRITE or FANOUT record that begins at ``at`` of ``data``.
+
+    :raises MalformedRecord: where ``data`` ends before that can be told, or it is no such record
+    """
+    try:
+        kind, attributes = data[at], data[at + 1]
+        size: int = PUT_SIZE + 8 * attributes.bit_count() + _U32.unpack_from(data, at + 28)[0]
+        if kind == FANOUT:
+            size += 4 + _QUEUE_BYTES * _U32.unpack_from(data, at + PUT_SIZE + 8 * attributes.bit_count())[0]
+    except (IndexError, struct.error):
+        raise MalformedRecord("a record is longer than what it stands in") from None
+    if kind not in (PUT, REWRITE, FANOUT):
+        raise MalformedRecord(f"a record of kind {kind} where an item should be")
+    return size
+
+
+def split(payload: bytes) -> Iterator[tuple[int, bytes]]:
+    """The records of a frame's payload, each with the offset at which it begins.
+
+    :raises MalformedRecord: where they do not parse
+    """
+    at = 0
+    while at < len(payload):
+        kind = payload[at]
+        if kind in _SIZES:
+            size = _SIZES[kind]
+        elif kind == NAME:
+            size = NAME_HEAD.size + payload[at + 1]
+        else:
+            size = stored_size(payload, at)
+        yield at, payload[at : at + size]
+        at += size
 
 
 def ack(item_id: bytes) -> bytes:
@@ -119,12 +203,7 @@ def wipe(below: int) -> bytes:
 
 def item_id(record: bytes) -> int:
     """The id of a PUT record's item."""
-    return int.from_bytes(record[8:16], "big")
-
-
-def id_bytes(record: bytes) -> bytes:
-    """The 8 id bytes of a record of an item, which compare as the ids do."""
-    return record[8:16]
+    return int.from_bytes(record[ID_FIELD], "big")
 
 
 def payload_offset(record: bytes) -> int:
@@ -166,6 +245,6 @@ def place(record: bytes) -> int:
     """The place of a PUT record's item in the order of its queue."""
     attributes = record[1]
     if not attributes & HAS_PLACE:
-        return int.from_bytes(record[8:16], "big")
+        return int.from_bytes(record[ID_FIELD], "big")
     at = PUT_SIZE + 8 * (attributes & (HAS_PLACE - 1)).bit_count()
     return int.from_bytes(record[at : at + 8], "big", signed=True)

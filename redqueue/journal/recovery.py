@@ -1,11 +1,14 @@
 """Replay of the journal at start.
 
 Records are applied by item id, so neither the order of reservations nor a
-record's place in a queue matters. Only the end of the last segment may be
-damaged without anybody's fault: a write cut short by a kill or a power failure.
-That is cut off and logged. Damage anywhere else means that the disk lost what
-it had confirmed, and stops the start, because going on would lose items in
-silence.
+record's place in a queue matters. Nothing but an index is kept: what lives is
+told apart first, then the head of each living item is read once to see which
+queue it belongs to; payloads stay on the disk until they are wanted.
+
+Only the end of the last segment may be damaged without anybody's fault: a write
+cut short by a kill or a power failure. That is cut off and logged. Damage
+anywhere else means that the disk lost what it had confirmed, and stops the
+start, because going on would lose items in silence.
 """
 
 from __future__ import annotations
@@ -13,19 +16,22 @@ from __future__ import annotations
 import logging
 import mmap
 import os
-from bisect import bisect_left
+import struct
+from array import array
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
-from operator import itemgetter
 from pathlib import Path
 from struct import Struct
 
 from redqueue.journal import record as rec
 from redqueue.journal import segment as seg
+from redqueue.journal.index import Index, SegmentEntry
 from redqueue.journal.record import (
     ACK,
     DROP,
-    ID_FIELD,
+    FANOUT,
+    HAS_EXPIRY,
     NAME,
     PUT,
     PUT_SIZE,
@@ -37,65 +43,117 @@ from redqueue.journal.record import (
 
 log = logging.getLogger(__name__)
 
-_ITEMS = (PUT, REWRITE)
-_SIZE = Struct(">I")
-_ID_OF = itemgetter(ID_FIELD)
+_PUT_FIELDS = Struct(">xB6xQ12xI")
+_ACK_FIELDS = Struct(">xQ")
+_ID_FIELD = Struct(">Q")
+_HEAD_FIELDS = Struct(">BB6s20xI")
+_STEP = 8 << 20
+"""Bytes of a segment after which the pages read are given back."""
 
 
 class JournalDamaged(Exception):
     """The journal is damaged where no crash can have damaged it; the message says what to do."""
 
 
-@dataclass
-class OldSegment:
-    """A segment of an earlier run.
+class RecoveredQueue:
+    """What a queue holds.
 
-    :ivar live: items whose PUT stands in it and that are not gone
+    :param number: the one it has in the journal, six bytes
+
+    :ivar ids: of its plain items, which may have an expiry but nothing else, in their order
+    :ivar heads: the records, without their payloads, of the others, in the order of their ids
+    :ivar bytes: of payload in all
+    :ivar mortal: how many of all have an expiry
+    :ivar fields: bytes of attribute fields of the plain items
     """
 
-    number: int
-    path: Path
-    first_id: int
-    size: int
-    live: int = 0
+    __slots__ = ("bytes", "fields", "heads", "ids", "mortal", "number")
+
+    def __init__(self, number: bytes = b"") -> None:
+        self.number = number
+        self.ids = array("Q")
+        self.heads: list[bytes] = []
+        self.bytes = 0
+        self.mortal = 0
+        self.fields = 0
+
+    def __len__(self) -> int:
+        return len(self.ids) + len(self.heads)
+
+    @property
+    def all_fields(self) -> int:
+        """Bytes of attribute fields of all its items."""
+        return self.fields + sum(map(len, self.heads)) - PUT_SIZE * len(self.heads)
+
+    @property
+    def stored(self) -> int:
+        """Bytes of the records of all its items."""
+        return self.bytes + PUT_SIZE * len(self) + self.all_fields
+
+    def absorb(self, other: RecoveredQueue) -> None:
+        """Take the items of ``other`` in, which has the same name under another number."""
+        in_order = not self.ids or not other.ids or self.ids[-1] < other.ids[0]
+        self.ids += other.ids
+        if not in_order:
+            self.ids = array("Q", sorted(self.ids))
+        self.heads = sorted(self.heads + other.heads, key=rec.item_id)
+        self.bytes += other.bytes
+        self.mortal += other.mortal
+        self.fields += other.fields
 
 
 @dataclass
 class Recovered:
     """What the journal holds.
 
-    :ivar queues: the PUT records of each queue, in the order of their places
-    :ivar rewritten: the segment of each item whose last PUT is not in the
-        segment where its id was first used
+    :ivar queues: by name
+    :ivar names: the name of each queue number that a living item has
+    :ivar index: where the items stand
+    :ivar live_bytes: of the records of all living items
+    :ivar records: how many were read
     :ivar damaged: whether damage was skipped (``salvage``)
     """
 
-    queues: dict[bytes, list[bytes]] = field(default_factory=dict)
-    segments: list[OldSegment] = field(default_factory=list)
-    rewritten: dict[bytes, int] = field(default_factory=dict)
+    queues: dict[bytes, RecoveredQueue] = field(default_factory=dict)
+    names: dict[bytes, bytes] = field(default_factory=dict)
+    index: Index = field(default_factory=Index)
+    live_bytes: int = 0
     last_id: int = 0
     last_queue: int = 0
     next_segment: int = 1
     records: int = 0
     damaged: bool = False
 
+    @property
+    def live_items(self) -> int:
+        """Items in all queues."""
+        return sum(map(len, self.queues.values()))
+
 
 class Recovery:
     """One replay of the journal in ``directory``.
 
+    :param now: the wall clock, nanoseconds: items whose TTL has passed by then are dropped; 0 for none
     :param salvage: skip damage instead of stopping at it, and log what it cost
     :param progress: called with (bytes read, bytes in all) after every frame
     """
 
     def __init__(
-        self, directory: Path, *, salvage: bool = False, progress: Callable[[int, int], None] | None = None
+        self,
+        directory: Path,
+        *,
+        now: int = 0,
+        salvage: bool = False,
+        progress: Callable[[int, int], None] | None = None,
     ) -> None:
         self._directory = directory
+        self._now = now
         self._salvage = salvage
         self._progress = progress
-        self._items: dict[bytes, bytes] = {}
+        self._index = Index()
         self._names: dict[bytes, bytes] = {}
-        self._rewritten: dict[bytes, int] = {}
+        self._drops: dict[bytes, tuple[int, int]] = {}
+        self._wipe = (0, 0)
         self._last_id = 0
         self._records = 0
         self._read = 0
@@ -109,18 +167,17 @@ class Recovery:
         """
         found = seg.list_segments(self._directory)
         self._total = sum(path.stat().st_size for _, path in found)
-        segments: list[OldSegment] = []
+        last = None
         for i, (number, path) in enumerate(found):
             if i and number != found[i - 1][0] + 1:
                 self._damage(
                     f"segments {found[i - 1][0] + 1} to {number - 1} of the journal {self._directory} are missing",
                     "put the files back from a backup",
                 )
-            before = segments[-1] if segments and segments[-1].number == number - 1 else None
-            old = self._replay(number, path, before, is_last=i == len(found) - 1)
-            if old is not None:
-                segments.append(old)
-        return self._result(segments, segments[-1].number + 1 if segments else 1)
+            following = found[i + 1] if i + 1 < len(found) and found[i + 1][0] == number + 1 else None
+            if self._replay(number, path, following, is_last=i == len(found) - 1):
+                last = number
+        return self._result(last + 1 if last is not None else 1)
 
     def _damage(self, what: str, remedy: str) -> None:
         if not self._salvage:
@@ -133,37 +190,55 @@ class Recovery:
 
     # -- one segment --------------------------------------------------------
 
-    def _replay(self, number: int, path: Path, before: OldSegment | None, is_last: bool) -> OldSegment | None:
+    def _replay(self, number: int, path: Path, following: tuple[int, Path] | None, is_last: bool) -> bool:
+        """Apply a segment; returns False where it holds nothing and has been removed."""
         size = path.stat().st_size
         if size == 0:
             self._unused(number, path, is_last)
-            return None
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            with memoryview(content) as view:
-                header = seg.decode_header(content[: seg.HEADER_SIZE])
-                if header is None or header.number != number:
-                    if is_last and header is None and _is_zero(content, seg.HEADER_SIZE):
-                        self._unused(number, path, is_last)
-                        return None
-                    self._damage(f"the header of {path} is damaged", f"put {path.name} back from a backup")
-                    first_id, end = self._last_id + 1, 0
-                else:
-                    first_id, end = header.first_id, seg.HEADER_SIZE
-                    self._last_id = max(self._last_id, first_id - 1)
-                    if before is not None and before.size != header.previous_end:
-                        self._damage(
-                            f"{before.path} is {before.size} bytes long and was {header.previous_end}",
-                            f"put {before.path.name} back from a backup",
-                        )
-                end = self._replay_frames(content, view, number, path, end, is_last)
-            is_torn = not _is_zero(content, end)
+            return False
+        with path.open("rb") as file, closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as content:
+            header = seg.decode_header(content[: seg.HEADER_SIZE])
+            start = seg.HEADER_SIZE
+            if header is None and is_last and _is_zero(content, seg.HEADER_SIZE, size):
+                self._unused(number, path, is_last)
+                return False
+            if header is None or header.number != number:
+                self._damage(f"the header of {path} is damaged", f"put {path.name} back from a backup")
+                header = seg.Header(number, 0, self._last_id + 1, 0)  # as good as any
+                start = 0
+            self._last_id = max(self._last_id, header.first_id - 1)
+            entry = SegmentEntry(number, path, header.first_id, size)
+            self._index.add_segment(entry)
+            next_header = self._header_of(following)
+            counted = size
+            if next_header is not None and next_header.previous_failed:
+                counted = min(size, next_header.previous_end)  # the next segment has what was confirmed behind that
+            with memoryview(content) as whole, whole[:counted] as view:
+                end = self._replay_frames(content, view, entry, start, is_last)
+            if next_header is not None and end != next_header.previous_end:
+                self._damage(
+                    f"{path} is {end} bytes long and was {next_header.previous_end}",
+                    f"put {path.name} back from a backup",
+                )
+            is_torn = not _is_zero(content, end, size)
         if is_torn:
             log.warning("torn tail: %s is cut at offset %d, dropping %d bytes after it", path, end, size - end)
         if end < size or is_last:
             _truncate(path, end)  # which syncs it, too: the next segment is made only after that
+        entry.size = end
         self._read += size
         self._report(0)
-        return OldSegment(number, path, first_id, end)
+        return True
+
+    @staticmethod
+    def _header_of(segment: tuple[int, Path] | None) -> seg.Header | None:
+        """The header of a segment that has not been replayed yet; None where there is none, or no good one."""
+        if segment is None:
+            return None
+        number, path = segment
+        with path.open("rb") as file:
+            header = seg.decode_header(file.read(seg.HEADER_SIZE))
+        return header if header is not None and header.number == number else None
 
     def _unused(self, number: int, path: Path, is_last: bool) -> None:
         if not is_last:
@@ -173,13 +248,15 @@ class Recovery:
         seg.sync_directory(self._directory)
 
     def _replay_frames(
-        self, content: mmap.mmap, view: memoryview, number: int, path: Path, offset: int, is_last: bool
+        self, content: mmap.mmap, view: memoryview, entry: SegmentEntry, offset: int, is_last: bool
     ) -> int:
         """Apply the frames from ``offset`` on; returns where the good part ends."""
+        number, path = entry.number, entry.path
+        given_back = 0
         while True:
             frame = seg.decode_frame(view, number, offset)
             if frame is None:
-                if offset == len(content):
+                if offset == len(view):
                     return offset
                 later = seg.find_frame(content, view, number, offset)
                 if is_last and self._is_torn(content, view, number, offset, later):
@@ -193,7 +270,7 @@ class Recovery:
                     return offset
                 before = self._last_id
                 frame = later
-                self._apply_checked(frame, number, path)
+                self._apply_checked(frame, entry)
                 log.error(
                     "salvage: %d bytes of %s skipped at offset %d; items with ids from %d on may be missing there, "
                     "and acknowledged items may come back",
@@ -203,8 +280,10 @@ class Recovery:
                     before + 1,
                 )
             else:
-                self._apply_checked(frame, number, path)
+                self._apply_checked(frame, entry)
             offset = frame.end
+            if offset - given_back > _STEP:
+                given_back = _give_back(content, given_back, offset)
             self._report(offset)
 
     def _is_torn(self, content: mmap.mmap, view: memoryview, number: int, offset: int, later: seg.Frame | None) -> bool:
@@ -223,119 +302,259 @@ class Recovery:
 
     # -- records ------------------------------------------------------------
 
-    def _apply_checked(self, frame: seg.Frame, number: int, path: Path) -> None:
+    def _apply_checked(self, frame: seg.Frame, entry: SegmentEntry) -> None:
         try:
-            self._apply(frame.payload, number)
-        except (MalformedRecord, IndexError) as error:
+            self._apply(frame.payload, entry, frame.offset + seg.FRAME_SIZE)
+        except (MalformedRecord, IndexError, struct.error) as error:
             self._damage(
-                f"the frame at offset {frame.offset} of {path} has a good checksum and makes no sense ({error})",
-                f"put {path.name} back from a backup, or use the version of RedQueue that wrote it",
+                f"the frame at offset {frame.offset} of {entry.path} has a good checksum and makes no sense ({error})",
+                f"put {entry.path.name} back from a backup, or use the version of RedQueue that wrote it",
             )
         self._records += frame.records
 
-    def _apply(self, payload: bytes, number: int) -> None:
-        items = self._items
-        size_at = _SIZE.unpack_from
-        last = self._last_id.to_bytes(8, "big")
+    def _apply(self, payload: bytes, entry: SegmentEntry, base: int) -> None:
+        """Apply the records of a frame, whose payload stands at ``base`` of the segment."""
+        put_fields = _PUT_FIELDS.unpack_from
+        index = self._index
+        offsets = entry.offsets
+        next_id = entry.first_id + len(offsets)
+        last_id = self._last_id
         at, end = 0, len(payload)
         while at < end:
             kind = payload[at]
-            if kind in _ITEMS:
-                if at + PUT_SIZE > end:
-                    raise MalformedRecord("a PUT record is longer than its frame")
-                stop = at + PUT_SIZE + size_at(payload, at + 28)[0]
-                attributes = payload[at + 1]
+            if kind == PUT:
+                attributes, item_id, size = put_fields(payload, at)
+                stop = at + PUT_SIZE + size
                 if attributes:
                     stop += 8 * attributes.bit_count()
                 if stop > end:
                     raise MalformedRecord("a PUT record is longer than its frame")
-                record = payload[at:stop]
-                item_id = record[ID_FIELD]
-                if kind == PUT:
-                    last = item_id
+                if item_id == next_id:
+                    offsets.append(base + at)
+                    next_id += 1
                 else:
-                    self._rewritten[item_id] = number
-                items[item_id] = record
+                    index.add(entry, item_id, base + at)
+                    next_id = entry.first_id + len(offsets)
+                last_id = max(last_id, item_id)
                 at = stop
             elif kind == ACK:
-                items.pop(payload[at + 1 : at + 9], None)
-                at += 9
+                at = self._apply_acks(payload, at)
+            elif kind in (REWRITE, FANOUT):
+                stop = at + rec.stored_size(payload, at)
+                if stop > end:
+                    raise MalformedRecord("a REWRITE record is longer than its frame")
+                item_id = put_fields(payload, at)[1]
+                if kind == REWRITE:
+                    index.move(item_id, entry, base + at)
+                else:
+                    for i in range(len(rec.fan_out_queues(payload[at:stop]))):
+                        index.add(entry, item_id + i, base + at)
+                        last_id = max(last_id, item_id + i)
+                    next_id = entry.first_id + len(offsets)
+                at = stop
             elif kind == NAME:
                 stop = at + rec.NAME_HEAD.size + payload[at + 1]
                 self._names[payload[at + 2 : at + 8]] = payload[at + rec.NAME_HEAD.size : stop]
                 at = stop
             elif kind == DROP:
-                numbers, below = self._namesakes(payload[at + 2 : at + 8]), payload[at + 8 : at + 16]
-                for item_id in [i for i, r in items.items() if i < below and r[QUEUE_FIELD] in numbers]:
-                    del items[item_id]
+                queue = payload[at + 2 : at + 8]
+                name = self._names.get(queue, queue)
+                self._drops[name] = (_ID_FIELD.unpack_from(payload, at + 8)[0], seg.position(entry.number, base + at))
                 at += rec.DROP_RECORD.size
             elif kind == WIPE:
-                below = payload[at + 1 : at + 9]
-                for item_id in [i for i in items if i < below]:
-                    del items[item_id]
+                self._wipe = (_ACK_FIELDS.unpack_from(payload, at)[0], seg.position(entry.number, base + at))
                 at += rec.WIPE_RECORD.size
             else:
                 raise MalformedRecord(f"a record of kind {kind}, which this version does not know")
         if at != end:
             raise MalformedRecord("the last record is longer than its frame")
-        self._last_id = int.from_bytes(last, "big")
+        self._last_id = last_id
 
-    def _namesakes(self, queue: bytes) -> set[bytes]:
-        """The numbers that have stood for the same queue: each run of the server has its own."""
-        name = self._names.get(queue)
-        return {queue, *(number for number, text in self._names.items() if text == name)}
+    def _apply_acks(self, payload: bytes, at: int) -> int:
+        """Apply the ACK at ``at`` and those behind it; returns where they end."""
+        index = self._index
+        rest = payload[at::9]
+        if rest.count(rec.ACK_KIND) == len(rest) and len(rest) * 9 == len(payload) - at:
+            for (item_id,) in _ACK_FIELDS.iter_unpack(payload[at:]):
+                index.bury(item_id)
+            return len(payload)
+        index.bury(_ACK_FIELDS.unpack_from(payload, at)[0])
+        return at + rec.ACK_RECORD.size
 
     # -- the sum ------------------------------------------------------------
 
-    def _count_live(self, segments: list[OldSegment], rewritten: dict[bytes, int]) -> None:
-        """Count the items of each segment: those first put there, as their ids tell, and those rewritten there."""
-        ids = (
-            sorted(item_id for item_id in self._items if item_id not in rewritten) if rewritten else sorted(self._items)
-        )
-        start = 0
-        for i, old in enumerate(segments):
-            end = len(ids)
-            if i + 1 < len(segments):
-                end = bisect_left(ids, segments[i + 1].first_id.to_bytes(8, "big"))
-            old.live = end - start
-            start = end
-        by_number = {old.number: old for old in segments}
-        for number in rewritten.values():
-            by_number[number].live += 1
-
-    def _result(self, segments: list[OldSegment], next_segment: int) -> Recovered:
-        last_id = self._last_id
-        if self._salvage:  # an item may have outlived its PUT, by a REWRITE or as part of a frame that makes no sense
-            last_id = max(last_id, int.from_bytes(max(self._items, default=b""), "big"))
-        result = Recovered(last_id=last_id, next_segment=next_segment, records=self._records, segments=segments)
-        result.rewritten = {i: number for i, number in self._rewritten.items() if i in self._items}
-        self._count_live(segments, result.rewritten)
-        groups: dict[bytes, list[bytes]] = {}
-        for record in self._items.values():
-            groups.setdefault(record[QUEUE_FIELD], []).append(record)
-        for number_bytes, records in groups.items():
-            name = self._names.get(number_bytes)
-            if name is None:
-                name = b"lost-name-%d" % int.from_bytes(number_bytes, "big")
+    def _result(self, next_segment: int) -> Recovered:
+        index = self._index
+        result = Recovered(next_segment=next_segment, records=self._records, index=index)
+        # With salvage an item may have outlived its PUT, by a REWRITE or as part of a frame that makes no sense.
+        result.last_id = max(self._last_id, index.highest_id()) if self._salvage else self._last_id
+        census = Census(index, self._names, self._is_dead, bool(self._wipe[0] or self._drops))
+        for name, queue in census.take().items():
+            if self._names.get(queue.number) is None:
                 self._damage(
-                    f"{len(records)} items belong to a queue whose name is lost (they would go to {name.decode()})",
+                    f"{len(queue)} items belong to a queue whose name is lost (they would go to {name.decode()})",
                     "put the journal back from a backup",
                 )
-            result.queues.setdefault(name, []).extend(records)
-        for records in result.queues.values():
-            records.sort(key=_ID_OF)
-            if any(record[1] & rec.HAS_PLACE for record in records):
-                records.sort(key=rec.place)
+            result.queues[name] = queue
+            result.live_bytes += queue.stored
+        result.names = census.names
         if self._names:
             result.last_queue = int.from_bytes(max(self._names), "big")
         result.damaged = self._damaged
         return result
 
+    def _is_dead(self, item_id: int, position: int, name: bytes, head: bytes) -> bool:
+        """Whether an item was dropped after its record was written, or its TTL has passed."""
+        below, dropped_at = self._wipe
+        if item_id < below and position < dropped_at:
+            return True
+        if self._drops:
+            below, dropped_at = self._drops.get(name, (0, 0))
+            if item_id < below and position < dropped_at:
+                return True
+        return bool(head[1] & HAS_EXPIRY) and rec.expires(head) <= self._now
 
-def _is_zero(content: mmap.mmap, offset: int) -> bool:
-    """Whether nothing but zeros stands from ``offset`` on: space that was allocated and never used."""
+
+class Census:
+    """Tells the living items of an index apart by queue, reading the head of each.
+
+    :param names: of all queue numbers
+    :param is_dead: whether an item (id, position, queue, head) is dead although no ACK says so
+    :param suspicious: whether that has to be asked of items without attributes, too
+
+    :ivar names: of the numbers that living items have, a made-up one where the name is lost
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        names: dict[bytes, bytes],
+        is_dead: Callable[[int, int, bytes, bytes], bool],
+        suspicious: bool,
+    ) -> None:
+        self._index = index
+        self._all_names = names
+        self._is_dead = is_dead
+        self._suspicious = suspicious
+        self._groups: dict[bytes, RecoveredQueue] = {}
+        self._maps: dict[int, mmap.mmap] = {}
+        self.names: dict[bytes, bytes] = {}
+
+    def take(self) -> dict[bytes, RecoveredQueue]:
+        """The queues by name; what is dead is taken out of the index, and the living are counted there."""
+        try:
+            dead = self._count_moved()
+            moved, self._groups = self._groups, {}
+            for item_id in dead:
+                self._index.moved.pop(item_id)
+            for entry in self._index.segments:
+                self._count_native(entry)
+        finally:
+            for content in self._maps.values():
+                content.close()
+        self._index.count_live()
+        queues: dict[bytes, RecoveredQueue] = {}
+        for groups in (moved, self._groups):
+            for number, group in groups.items():
+                if len(group):
+                    name = self._name_of(number)
+                    self.names[number] = name
+                    queues.setdefault(name, RecoveredQueue(number)).absorb(group)
+        return queues
+
+    def _name_of(self, number: bytes) -> bytes:
+        return self._all_names.get(number) or b"lost-name-%d" % int.from_bytes(number, "big")
+
+    def _content(self, entry: SegmentEntry) -> mmap.mmap:
+        content = self._maps.get(entry.number)
+        if content is None:
+            with entry.path.open("rb") as file:
+                content = self._maps[entry.number] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return content
+
+    def _count_moved(self) -> list[int]:
+        """Sort the items in that do not stand where their ids say; returns those that are dead."""
+        dead = []
+        for count, (item_id, position) in enumerate(self._index.moved):
+            content = self._content(self._index.by_number(position >> 32))
+            if not self._sort_in(item_id, position, content):
+                dead.append(item_id)
+            if count % 50_000 == 49_999:
+                for content in self._maps.values():
+                    _give_back(content, 0, len(content))
+        return dead
+
+    def _count_native(self, entry: SegmentEntry) -> None:
+        offsets = entry.offsets
+        if offsets.count(0) == len(offsets):
+            return
+        content = self._content(entry)
+        fields = _HEAD_FIELDS.unpack_from
+        groups, first_id, base = self._groups, entry.first_id, entry.number << 32
+        given_back = 0
+        number, group = b"", RecoveredQueue()
+        for i in entry.first_live(0, len(offsets)):
+            offset = offsets[i]
+            kind, attributes, queue, size = fields(content, offset)
+            if attributes or kind == FANOUT or self._suspicious:
+                if not self._sort_in(first_id + i, base | offset, content):
+                    offsets[i] = 0
+                continue
+            if queue != number:
+                number, group = queue, groups.get(queue) or self._group(queue)
+            group.ids.append(first_id + i)
+            group.bytes += size
+            if offset - given_back > _STEP:
+                given_back = _give_back(content, given_back, offset)
+        self._maps.pop(entry.number).close()
+
+    def _group(self, number: bytes) -> RecoveredQueue:
+        return self._groups.setdefault(number, RecoveredQueue(number))
+
+    def _sort_in(self, item_id: int, position: int, content: mmap.mmap) -> bool:
+        """Put an item to its queue; returns False where it is dead."""
+        head = read_head(content, position & 0xFFFFFFFF, item_id)
+        number = head[QUEUE_FIELD]
+        if self._is_dead(item_id, position, self._name_of(number), head):
+            return False
+        group = self._group(number)
+        size, attributes = int.from_bytes(head[28:32], "big"), head[1]
+        group.bytes += size
+        group.mortal += attributes & HAS_EXPIRY
+        if attributes & ~HAS_EXPIRY:
+            group.heads.append(head)
+        else:
+            group.ids.append(item_id)
+            group.fields += len(head) - PUT_SIZE
+        return True
+
+
+def read_head(content: mmap.mmap, offset: int, item_id: int) -> bytes:
+    """The record at ``offset`` without its payload; of a FANOUT record that of the item ``item_id``."""
+    end = offset + PUT_SIZE + 8 * content[offset + 1].bit_count()
+    head = content[offset:end]
+    if head[0] == FANOUT:
+        count = int.from_bytes(content[end : end + 4], "big")
+        return rec.fan_out_member(content[offset : end + 4 + 6 * count], item_id)
+    return head
+
+
+def _is_zero(content: mmap.mmap, offset: int, end: int) -> bool:
+    """Whether nothing but zeros stands from ``offset`` to ``end``: space that was allocated and never used."""
     step = 1 << 20
-    return all(not content[at : at + step].strip(b"\0") for at in range(offset, len(content), step))
+    for at in range(offset, end, step):
+        if content[at : min(end, at + step)].strip(b"\0"):
+            return False
+        _give_back(content, at, at + step)
+    return True
+
+
+def _give_back(content: mmap.mmap, start: int, end: int) -> int:
+    """Let go of the pages from ``start`` to ``end``, which have been read; returns up to where."""
+    start, end = start // mmap.PAGESIZE * mmap.PAGESIZE, min(end, len(content)) // mmap.PAGESIZE * mmap.PAGESIZE
+    if end > start and hasattr(mmap, "MADV_DONTNEED"):
+        content.madvise(mmap.MADV_DONTNEED, start, end - start)
+    return end
 
 
 def _truncate(path: Path, size: int) -> None:

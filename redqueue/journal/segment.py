@@ -8,7 +8,9 @@ middle of a frame. It starts with a header::
     time u64 (nanoseconds), first id u64, previous end u64, CRC-32 u32 of all before
 
 ``first id`` is one more than the highest id of any PUT in earlier segments,
-``previous end`` the length of the segment before, 0 for the first of all.
+``previous end`` the length of the segment before, 0 for the first of all. Its
+highest bit says that the segment before had failed: what is in that file behind
+the length does not count.
 Frames follow one another up to the first whose magic is wrong. A frame is what
 one tick of the server wrote, and counts as a whole or not at all::
 
@@ -59,6 +61,7 @@ class Header(NamedTuple):
     time: int
     first_id: int
     previous_end: int
+    previous_failed: bool = False
 
 
 class Frame(NamedTuple):
@@ -92,9 +95,10 @@ def position(number: int, offset: int) -> int:
     return number << 32 | offset
 
 
-def encode_header(number: int, time: int, first_id: int, previous_end: int) -> bytes:
+def encode_header(number: int, time: int, first_id: int, previous_end: int, previous_failed: bool = False) -> bytes:
     """The bytes of a segment header."""
-    head = _HEADER.pack(MAGIC, VERSION, HEADER_SIZE, number, time, first_id, previous_end)
+    end = previous_end | previous_failed << 63
+    head = _HEADER.pack(MAGIC, VERSION, HEADER_SIZE, number, time, first_id, end)
     return head + _CRC.pack(crc32(head))
 
 
@@ -107,7 +111,7 @@ def decode_header(data: bytes) -> Header | None:
         return None
     if _CRC.unpack_from(data, _HEADER.size)[0] != crc32(data[: _HEADER.size]):
         return None
-    return Header(number, time, first_id, previous_end)
+    return Header(number, time, first_id, previous_end & ~(1 << 63), bool(previous_end >> 63))
 
 
 def encode_frame(number: int, offset: int, time: int, durable: int, count: int, payload: bytes) -> bytes:
@@ -163,40 +167,65 @@ def sync_directory(directory: Path) -> None:
         os.close(fd)
 
 
+SPARE = "spare"
+"""The name of a file whose space has been allocated and that is not a segment yet."""
+
+
+def allocate_spare(directory: Path, size: int) -> int:
+    """Make the file :data:`SPARE` with ``size`` bytes allocated; returns its descriptor.
+
+    :raises OSError: where that fails; no file is left behind
+    """
+    path = directory / SPARE
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+    try:
+        _allocate(fd, size)
+    except OSError:
+        os.close(fd)
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        raise
+    return fd
+
+
 class Segment:
     """The segment that is being appended to.
 
+    :ivar size: bytes allocated
     :ivar end: offset at which the next frame goes
     """
 
-    def __init__(self, directory: Path, number: int, size: int, time: int, first_id: int, previous_end: int) -> None:
-        """Make the file, allocate its space, write its header, and sync file and directory.
+    def __init__(self, directory: Path, fd: int, header: Header) -> None:
+        """Make a segment of the spare file: write its header, give it its name, and sync file and directory.
 
-        :param size: bytes to allocate
+        :param fd: as :func:`allocate_spare` gives it; it is the segment's from here on
         :raises OSError: where that fails; no file is left behind
         """
-        self.number = number
-        self.size = size
-        self.path = path_of(directory, number)
-        self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        self.number = header.number
+        self.path = path_of(directory, header.number)
+        self.fd = fd
+        self.size = os.fstat(fd).st_size
+        path = directory / SPARE
         try:
-            _allocate(self.fd, size)
-            _write_all(self.fd, encode_header(number, time, first_id, previous_end), 0)
-            os.fsync(self.fd)
+            _write_all(fd, encode_header(*header), 0)
+            _sync(os.fsync, fd)
+            os.link(path, self.path)  # unlike a renaming this never replaces a segment
+            os.unlink(path)
+            path = self.path
             sync_directory(directory)
         except OSError:
-            os.close(self.fd)
+            os.close(fd)
             with contextlib.suppress(OSError):
-                os.unlink(self.path)
+                os.unlink(path)
             raise
         self.end = HEADER_SIZE
 
-    def has_room(self, length: int) -> bool:
-        """Whether a frame of ``length`` payload bytes goes here rather than into the next segment.
+    def has_room(self, length: int, reserve: int = 0) -> bool:
+        """Whether a frame of ``length`` payload bytes goes here and leaves ``reserve`` bytes free.
 
         A frame longer than a whole segment goes into an empty one, which grows.
         """
-        return self.end + FRAME_SIZE + length <= self.size or self.end == HEADER_SIZE
+        return self.end + FRAME_SIZE + length + reserve <= self.size or self.end == HEADER_SIZE
 
     def append(self, time: int, durable: int, count: int, payload: bytes) -> None:
         """Write a frame; after an OSError the segment is as before."""
@@ -209,9 +238,11 @@ class Segment:
     def sync(self) -> None:
         """fdatasync: what was appended survives a power failure.
 
-        :raises OSError: EIO where that fails, whatever the kernel says
+        :raises OSError: EIO where that fails, whatever the kernel says; ENOENT where the file has lost its name
         """
         _sync(_datasync, self.fd)
+        if not os.fstat(self.fd).st_nlink:
+            raise FileNotFoundError(errno.ENOENT, "the journal's directory or file has been removed", str(self.path))
 
     def finish(self) -> None:
         """Sync, and give unused space back. The file stays open, and still takes frames.

@@ -7,6 +7,7 @@ other calls the engine and answers. The table at the end joins them.
 from __future__ import annotations
 
 from redqueue.engine.broker import Swap
+from redqueue.engine.consumer import Consumer
 from redqueue.engine.queue import Queue
 from redqueue.journal import record as rec
 from redqueue.protocol import reads, replies, stats
@@ -16,6 +17,8 @@ from redqueue.protocol.request import MAX_BODY, BadRequest, Parse, Request, Run,
 from redqueue.protocol.session import COMMIT, Session
 
 _U64 = 1 << 64
+ANYBODY = Consumer()
+"""Holds nothing."""
 
 # -- storage ------------------------------------------------------------------
 
@@ -157,7 +160,11 @@ def _settled_queue(session: Session, request: Request) -> Queue | None:
     if session.last_put > session.broker.committed:
         session.stall_and_retry()
         return None
-    return session.queues.get(request.queue)
+    queue = session.queues.get(request.queue)
+    if queue is not None and queue.cold_cost and queue.is_reading_back(ANYBODY):
+        session.stall_until_read_back(queue)
+        return None
+    return queue
 
 
 # -- reservations ---------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from redqueue.engine.consumer import Reservation
+from redqueue.engine.ledger import StorageFailed
 from redqueue.engine.queue import Queue
 from redqueue.journal import record as rec
 from redqueue.protocol import key as keys
@@ -10,7 +11,7 @@ from redqueue.protocol import replies
 from redqueue.protocol.key import Key
 from redqueue.protocol.replies import END
 from redqueue.protocol.request import BadRequest, Request, Run, signed
-from redqueue.protocol.session import COMMIT, WAITING, Session
+from redqueue.protocol.session import COMMIT, READING, WAITING, Session
 
 _COUNTED = 256
 """A value at least this long counts towards the session's limit of unsent output."""
@@ -95,6 +96,9 @@ def run_get(session: Session, request: Request, body: bytes) -> None:
             if len(record) > _COUNTED:
                 session.count_output(len(record))
             return
+        if queue.cold_cost and queue.is_reading_back(session.consumer):
+            session.stall_until_read_back(queue)
+            return
     if broker.settings.wait:
         Reading(session, request, None).go()
         return
@@ -152,25 +156,24 @@ class Reading:
 
     def delivered(self, reservation: Reservation | None) -> None:
         """The waiting is over, with an item or with None."""
-        session = self._session
         key = self._request.keys[self._index]
         self._count(reservation is not None)
         if reservation is not None:
             self._add(key, reservation.record, reservation)
         self._index += 1
-        session.stalled = COMMIT
-        self.go()
-        session.announce()
+        self._resume()
 
     def _step(self, key: Key) -> bool:
         """Carry out one key; False where it has begun to wait."""
         session = self._session
         queue = session.queues.get(key.queue)
         if key.peek is not None:
-            record = queue.peek(key.peek) if queue is not None else None
-            self._count(record is not None)
-            if record is not None:
-                self._add(key, record, None)
+            item = queue.peek(key.peek) if queue is not None else None
+            if isinstance(item, int):
+                session.stall(READING)
+                session.broker.journal.read([item], self._peeked)
+                return False
+            self._show(key, item)
             return True
         if key.closes or key.aborts:
             self._end_reservations(key)
@@ -182,6 +185,8 @@ class Reading:
                 self._count(True)
                 self._add(key, reservation.record, reservation)
                 return True
+            if queue.cold_cost and self._reads_back(queue):
+                return False
         wait = session.broker.settings.wait if key.wait is None else key.wait
         if wait and not session.eof and not self._is_full(key.queue, queue):
             queue = session.broker.open(key.queue)
@@ -190,6 +195,38 @@ class Reading:
             return False
         self._count(False)
         return True
+
+    def _show(self, key: Key, record: bytes | None) -> None:
+        self._count(record is not None)
+        if record is not None:
+            self._add(key, record, None)
+
+    def _peeked(self, records: list[bytes] | None, error: BaseException | None) -> None:
+        """The item that was to be shown has been read back, or could not be, which is a miss."""
+        if error is not None:
+            self._session.counters.storage_errors += 1
+        self._show(self._request.keys[self._index], records[0] if records else None)
+        self._index += 1
+        self._resume()
+
+    def _reads_back(self, queue: Queue) -> bool:
+        """Whether this get waits until the head of the queue is in memory; one that cannot be read is a miss."""
+        session = self._session
+        try:
+            if not queue.is_reading_back(session.consumer):
+                return False
+        except StorageFailed:
+            session.counters.storage_errors += 1
+            return False
+        session.stall(READING)
+        queue.when_read_back(self._resume)
+        return True
+
+    def _resume(self) -> None:
+        """What was being read back is here: go on, and have the owner look at the session."""
+        self._session.stalled = COMMIT
+        self.go()
+        self._session.announce()
 
     def _is_full(self, name: bytes, queue: Queue | None) -> bool:
         held = self._session.consumer.held.get(name)

@@ -9,6 +9,8 @@ session stalls, and keeps further input for later, while
 - what it asks for depends on changes that the journal does not have yet
   (``COMMIT``), for instance a get behind the same client's set: the owner calls
   :meth:`Session.resume` after every commit;
+- the item it asks for is being read back from the journal (``READING``): the
+  session announces itself when it is there;
 - too much output waits to be sent (``OUTPUT``): the owner resumes it once that
   is gone.
 
@@ -21,6 +23,7 @@ from collections.abc import Sequence
 
 from redqueue.engine.consumer import Consumer
 from redqueue.engine.ledger import StorageFailed
+from redqueue.engine.queue import Queue
 from redqueue.protocol import replies
 from redqueue.protocol.request import MAX_LINE, Request
 from redqueue.protocol.service import Owner, Service
@@ -29,6 +32,7 @@ from redqueue.protocol.unfinished import PartialBody, PartialLine, Swallow, Unfi
 WAITING = 1
 COMMIT = 2
 OUTPUT = 3
+READING = 4
 
 MAX_RELATIVE = 60 * 60 * 24 * 30
 """Seconds; a greater exptime is a Unix time (memcached's protocol.txt, Expiration times)."""
@@ -369,6 +373,18 @@ class Session:
         """Carry this request out again after the next commit."""
         self.stall(COMMIT)
         self.retrying = True
+
+    def stall_until_read_back(self, queue: Queue) -> None:
+        """Carry this request out again once what is being read back of ``queue`` is in memory."""
+        self.stall(READING)
+        self.retrying = True
+        queue.when_read_back(self.go_on_after_reading)
+
+    def go_on_after_reading(self) -> None:
+        """What was being read back is in memory: have the owner resume this session."""
+        if self.stalled == READING:
+            self.stalled = COMMIT
+            self.announce()
 
     def count_output(self, size: int) -> None:
         """``size`` bytes were put out; stall where that makes too much."""

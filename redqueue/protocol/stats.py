@@ -5,7 +5,6 @@ from __future__ import annotations
 from urllib.parse import quote_from_bytes
 
 from redqueue.engine.queue import Queue
-from redqueue.journal.record import PUT_SIZE
 from redqueue.protocol import replies
 from redqueue.protocol.counters import COUNTERS
 from redqueue.protocol.host import Figures
@@ -90,10 +89,10 @@ def queue_figures(queue: Queue) -> Figures:
         ("items", queue.items),
         ("bytes", queue.bytes),
         ("total_items", queue.total_items),
-        ("logsize", queue.bytes + PUT_SIZE * queue.items),
+        ("logsize", queue.stored),
         ("expired_items", queue.expired),
-        ("mem_items", queue.items),
-        ("mem_bytes", queue.bytes),
+        ("mem_items", queue.items - queue.cold_items),
+        ("mem_bytes", queue.bytes - queue.cold_bytes),
         ("age", int(queue.age() * 1000)),
         ("discarded", 0),
         ("waiters", len(queue.waiters)),

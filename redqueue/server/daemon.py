@@ -25,7 +25,6 @@ from redqueue.engine.broker import Broker
 from redqueue.engine.clock import Clock
 from redqueue.engine.journal import NullJournal
 from redqueue.engine.settings import QueueSettings
-from redqueue.journal import record as rec
 from redqueue.journal.lock import JournalInUse, Lock
 from redqueue.journal.log import Log
 from redqueue.journal.recovery import JournalDamaged, Recovery
@@ -44,10 +43,9 @@ log = logging.getLogger("redqueue")
 LAST_REPLIES_SECONDS = 5.0
 """How long clients may take, at the end, to read what they have been answered."""
 PROGRESS_SECONDS = 1.0
-SALVAGE_FRAME = 8 << 20
-"""Bytes of salvaged items written at a time."""
-MEMORY_SECONDS = 5.0
-"""How often it is looked at how much memory the items take."""
+SALVAGE_LOOK_SECONDS = 0.01
+MAINTAIN_SECONDS = 1.0
+"""How often what has failed is tried again."""
 
 
 class Server:
@@ -67,7 +65,6 @@ class Server:
         self._lock: Lock | None = None
         self._journal: Log | None = None
         self._ending = False
-        self._memory_exceeded = False
         self._salvaged = False
         self._ended = asyncio.Event()
         self._timer: object = None
@@ -87,15 +84,14 @@ class Server:
         self._raise_file_limit()
         self._open_broker()
         self._service = Service(self._broker, Requests(COMMANDS, self._options.max_item_size), self)
-        await self._leave_damage_behind()
         self._commit = GroupCommit(asyncio_loop.call_soon, self._service, self._journal)
+        await self._leave_damage_behind()
         self._broker.deadlines.on_earlier = self._arm
         if math.isfinite(self._broker.deadlines.armed):
             self._arm(self._broker.deadlines.armed)
         if self._journal is not None and self._options.reliable == "yes" and self._options.sync_interval:
             self._sync_later()
-        if self._options.memory:
-            self._watch_memory()
+        self._maintain_later()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio_loop.add_signal_handler(number, self.stop, number)
         try:
@@ -123,26 +119,29 @@ class Server:
         )
         if options.reliable == "no":
             log.warning("reliable=no: items live in memory only and are gone when the server ends")
-            self._broker = Broker(settings, self._clock, NullJournal())
+            self._broker = Broker(settings, self._clock, NullJournal(), options.memory)
             return
         directory = Path(options.logdir)
         directory.mkdir(parents=True, exist_ok=True)
         self._lock = Lock(directory)
         progress = _Progress()
         started = time.monotonic()
-        recovered = Recovery(directory, salvage=options.salvage, progress=progress).run()
+        recovered = Recovery(directory, now=time.time_ns(), salvage=options.salvage, progress=progress).run()
+        notify = asyncio.get_running_loop().call_soon_threadsafe
         self._journal = Log(
             directory,
             recovered,
             segment_size=options.segment_size,
             sync=options.reliable == "sync",
             wall_ns=time.time_ns,
-            worker=Worker(asyncio.get_running_loop().call_soon_threadsafe),
+            worker=Worker(notify),
+            reader=Worker(notify),
         )
-        self._broker = Broker(settings, self._clock, self._journal)
+        self._broker = Broker(settings, self._clock, self._journal, options.memory)
         self._broker.last_id = recovered.last_id
-        for name, records in recovered.queues.items():
-            self._broker.restore(name, records)
+        self._clock.tick()
+        for name, queue in recovered.queues.items():
+            self._broker.open(name).restore_items(queue.ids, queue.heads, queue.bytes, queue.all_fields, queue.mortal)
         self._salvaged = recovered.damaged
         log.info(
             "journal %s: %d items in %d queues from %d records in %d segments, in %.2f s",
@@ -150,34 +149,22 @@ class Server:
             self._broker.sum_items(),
             len(self._broker.queues),
             recovered.records,
-            len(recovered.segments),
+            len(recovered.index.segments),
             time.monotonic() - started,
         )
 
     async def _leave_damage_behind(self) -> None:
-        """Write all that was salvaged from a damaged journal into new segments; the old ones are then dead."""
-        journal = self._journal
-        if not self._salvaged or journal is None:
+        """Have all that was salvaged from a damaged journal copied to new segments, and the old ones deleted."""
+        journal, compactor = self._journal, self._commit.compactor
+        if not self._salvaged or journal is None or compactor is None:
             return
-        size = 0
-        for queue in self._broker.queues.values():
-            for record in queue.ready:
-                rewritten = rec.replaced(
-                    record, queue.number, rec.payload(record), rec.flags(record), rec.expires(record)
-                )
-                journal.append(rewritten)
-                size += len(rewritten)
-                if size > SALVAGE_FRAME:
-                    await self._write(journal)
-                    size = 0
-        if journal.pending:
-            await self._write(journal)
+        compactor.begin_anew()
+        while compactor.is_due():
+            if compactor.failure:
+                raise JournalDamaged(f"salvage: {compactor.failure}")
+            self._commit.schedule()
+            await asyncio.sleep(SALVAGE_LOOK_SECONDS)
         log.warning("salvage: what could be read is in new segments; the next start needs no --salvage")
-
-    async def _write(self, journal: Log) -> None:
-        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        journal.start(lambda error: written.set_exception(error) if error else written.set_result(None))
-        await written
 
     @staticmethod
     def _raise_file_limit() -> None:
@@ -217,16 +204,13 @@ class Server:
         self._commit.sync()
         self._sync_later()
 
-    def _watch_memory(self) -> None:
-        """Warn when the items take more memory than they should, once until they take clearly less."""
-        limit = self._options.memory
-        taken = self._broker.sum_bytes()
-        if taken > limit and not self._memory_exceeded:
-            self._memory_exceeded = True
-            log.warning("the items take %d MB, more than memory=%d MB", taken >> 20, limit >> 20)
-        elif taken < 0.9 * limit:
-            self._memory_exceeded = False
-        self._loop.call_later(MEMORY_SECONDS, self._watch_memory)
+    def _maintain_later(self) -> None:
+        self._loop.call_later(MAINTAIN_SECONDS, self._maintain)
+
+    def _maintain(self) -> None:
+        self._clock.tick()
+        self._commit.maintain()
+        self._maintain_later()
 
     # -- the end --------------------------------------------------------------------
 
@@ -311,16 +295,29 @@ class Server:
             ("threads", 1),
             ("reliable", self._options.reliable),
             ("accepting_conns", int(not self._ending)),
-            ("health", self._broker.failure or "ok"),
+            ("health", self._health()),
         ]
         if journal is not None:
             figures += [
                 ("journal_segments", journal.segment_count()),
                 ("journal_bytes", journal.disk_bytes()),
+                ("journal_live_items", journal.live_items),
+                ("journal_live_bytes", journal.live_bytes),
                 ("journal_frames", journal.frames),
                 ("journal_syncs", journal.syncs),
             ]
+        if commit.compactor is not None:
+            figures += [
+                ("journal_compacted_segments", commit.compactor.compacted_segments),
+                ("journal_copied_items", commit.compactor.copied_items),
+            ]
+            figures.append(("memory_bytes", self._broker.hot_cost()))
         return figures
+
+    def _health(self) -> str:
+        """What is wrong, in words, or ok."""
+        compactor = self._commit.compactor
+        return self._broker.failure or self._broker.shortage or (compactor.failure if compactor else "") or "ok"
 
     def setting_stats(self) -> Iterable[tuple[str, object]]:
         """The options in force."""

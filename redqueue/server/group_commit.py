@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Protocol, cast
 
 from redqueue.engine.ledger import Batch
-from redqueue.journal.log import Log
+from redqueue.journal.compaction import Compactor
+from redqueue.journal.log import DiskFull, Log
 from redqueue.protocol.replies import OUT_OF_MEMORY
 from redqueue.protocol.service import NO_LIMIT, Service
 
 log = logging.getLogger(__name__)
 
+LONGEST_PAUSE = 30.0
+"""Seconds between two attempts to go on after the journal has failed, at the most."""
 MAX_UNWRITTEN = 64 << 20
 """Bytes received while the journal is busy above which clients are no longer read."""
 
@@ -51,6 +54,7 @@ class GroupCommit:
     :param service: the sessions
     :param journal: None where nothing is kept (``reliable=no``)
 
+    :ivar compactor: keeps the journal small; None where there is none
     :ivar bytes_written: bytes sent to all clients
     """
 
@@ -65,6 +69,9 @@ class GroupCommit:
         self._paused: list[Client] = []
         self._scheduled = False
         self._on_idle: Callable[[], None] | None = None
+        self._next_attempt = 0.0
+        self._attempts = 0
+        self.compactor = None if journal is None else Compactor(journal, self.schedule)
         self.bytes_written = 0
         service.schedule = self.schedule
         service.broker.on_append = self.schedule
@@ -88,8 +95,25 @@ class GroupCommit:
         """Have what is written synced, unless the journal is busy or has nothing new."""
         journal = self._journal
         if journal is not None and journal.needs_sync and not journal.busy and not self._broker.failure:
-            self._service.read_limit = self._service.bytes_read + MAX_UNWRITTEN
+            self._limit_input()
             journal.start_sync(self._synced)
+
+    def maintain(self) -> None:
+        """Try again what has failed before: called about each second."""
+        journal = self._journal
+        if journal is None or journal.busy:
+            return
+        assert self.compactor is not None
+        self.compactor.resume()
+        if self._broker.failure:
+            if self._broker.clock.now >= self._next_attempt:
+                self._limit_input()
+                journal.start_moving_on(self._moved_on)
+        elif self._broker.shortage:
+            self._limit_input()
+            journal.start_segment(self._looked_for_space)
+        else:
+            self.schedule()
 
     # -- one tick -------------------------------------------------------------
 
@@ -102,6 +126,10 @@ class GroupCommit:
                 broker.commit(broker.seal())
         elif journal.busy:
             return
+        elif broker.failure:
+            journal.discard()
+            if broker.has_changes():
+                self._deny(broker.rollback(broker.seal()))
         elif journal.pending:
             batch = broker.seal()
             try:
@@ -121,9 +149,26 @@ class GroupCommit:
                 log.exception("a connection failed while its replies were sent")
                 client.abort()
         self.bytes_written += sent
+        if journal is not None and journal.is_untidy:
+            self._tidy_up(journal)
         if self._on_idle is not None and not self._scheduled:
             then, self._on_idle = self._on_idle, None
             then()
+
+    def _tidy_up(self, journal: Log) -> None:
+        """Do a bounded piece of what the journal has left over."""
+        assert self.compactor is not None
+        if journal.tend() or self.compactor.step():
+            self.schedule()
+        if journal.has_dead() and not self._broker.failure:
+            if journal.needs_sync:
+                self.sync()
+            else:
+                journal.remove_dead()
+
+    def _limit_input(self) -> None:
+        """While the journal is busy clients are read only so far."""
+        self._service.read_limit = self._service.bytes_read + MAX_UNWRITTEN
 
     def _take_served(self) -> list[Client]:
         """Those who have been served since the last time; the list itself is the sessions', and stays."""
@@ -135,7 +180,7 @@ class GroupCommit:
         clients = self._take_served()
         for client in clients:
             client.hold_output()
-        self._service.read_limit = self._service.bytes_read + MAX_UNWRITTEN
+        self._limit_input()
         journal.start(partial(self._finish, batch, clients))
 
     def _finish(self, batch: Batch, clients: list[Client], error: BaseException | None) -> None:
@@ -167,29 +212,61 @@ class GroupCommit:
     # -- failures ---------------------------------------------------------------
 
     def _fail(self, batch: Batch, error: BaseException) -> None:
-        """The frame of ``batch`` could not be written: nothing of it has happened, and all of it is answered so."""
-        for receipt in self._broker.rollback(batch):
-            _deny(receipt)
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            log.error("the journal's disk is full (%s); requests that write are refused until there is room", error)
+        """The frame of ``batch`` could not be written: nothing of it has happened, and all of it is answered so.
+
+        Where only the space was missing its acknowledgements may have been written.
+        """
+        if isinstance(error, DiskFull):
+            self._deny(self._broker.rollback(batch, acks_kept=error.acks_written))
+            self._lack_space(error)
         else:
+            self._deny(self._broker.rollback(batch))
             self._fail_for_good(error)
+
+    def _deny(self, receipts: Iterable[Any]) -> None:
+        for receipt in receipts:
+            if receipt is None:
+                continue
+            if isinstance(receipt, tuple):
+                out, index = receipt
+                out[index] = OUT_OF_MEMORY
+            else:
+                receipt.close_after_reply("the journal could not be written while it was being answered")
+
+    def _lack_space(self, error: BaseException) -> None:
+        if not self._broker.shortage:
+            log.error(
+                "the journal's disk is full (%s): new items are refused until there is room; acknowledgements go on",
+                error,
+            )
+        self._broker.lack_space(f"the journal's disk is full: {error}")
+
+    def _looked_for_space(self, error: BaseException | None) -> None:
+        self._broker.clock.tick()
+        if error is None:
+            self._broker.lack_space("")
+            log.warning("the journal's disk has room again: new items are accepted")
+        elif not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            self._fail_for_good(error)
+        self._go_on()
 
     def _fail_for_good(self, error: BaseException) -> None:
         if not self._broker.failure:
-            self._broker.fail(f"the journal could not be written: {error}")
             log.critical(
-                "the journal could not be written: %s. Nothing is accepted any more; what was confirmed before is "
-                "on the disk as far as it keeps it. Check the disk, then start the server again",
+                "the journal could not be written: %s. Nothing is accepted until it goes on in a new file, which is "
+                "tried again and again. What was confirmed is safe as far as the disk keeps it. Check the disk",
                 error,
             )
+        self._broker.fail(f"the journal could not be written: {error}")
+        self._attempts += 1
+        self._next_attempt = self._broker.clock.now + min(LONGEST_PAUSE, 0.5 * 2**self._attempts)
 
-
-def _deny(receipt: Any) -> None:
-    if receipt is None:
-        return
-    if isinstance(receipt, tuple):
-        out, index = receipt
-        out[index] = OUT_OF_MEMORY
-    else:
-        receipt.close_after_reply("the journal could not be written while it was being answered")
+    def _moved_on(self, error: BaseException | None) -> None:
+        self._broker.clock.tick()
+        if error is None:
+            self._attempts = 0
+            self._broker.fail("")
+            log.warning("the journal goes on in a new file")
+        else:
+            self._fail_for_good(error)
+        self._go_on()

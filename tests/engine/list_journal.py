@@ -2,32 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from array import array
+from collections import deque
+from collections.abc import Iterator, Sequence
 
 from redqueue.engine.broker import Broker
 from redqueue.engine.clock import ManualClock
+from redqueue.engine.journal import Fetched
 from redqueue.engine.settings import QueueSettings
 from redqueue.journal import record as rec
 
 
 class ListJournal:
-    """Keeps the records of committed frames, and fails when told to."""
+    """Keeps the records of committed frames, and fails when told to.
+
+    :ivar reads: what is asked to be read back waits here until :meth:`answer_reads`
+    """
 
     def __init__(self) -> None:
         self.open: list[tuple[str, bytes]] = []
         self.written: list[tuple[str, bytes]] = []
         self.names: dict[int, bytes] = {}
         self.buried = 0
+        self.reads: deque[tuple[list[int], Fetched]] = deque()
 
     def put(self, record: bytes) -> None:
         assert record[0] == rec.PUT
         self.open.append(("put", record))
 
-    def acknowledge(self, item_id: bytes) -> None:
-        self.open.append(("ack", item_id))
+    def acknowledge(self, record: bytes) -> None:
+        assert len(record) == rec.stored_size(record, 0), "the whole record"
+        self.open.append(("ack", record[rec.ID_FIELD]))
+
+    def acknowledge_with_put(self, record: bytes) -> None:
+        self.open.append(("ack with put", record[rec.ID_FIELD]))
 
     def append(self, record: bytes) -> None:
         self.open.append(("other", record))
+
+    def rewrite(self, new: bytes, old: bytes) -> None:
+        assert new[rec.ID_FIELD] == old[rec.ID_FIELD]
+        self.open.append(("other", new))
+
+    def put_together(self, records: Sequence[bytes]) -> None:
+        together = rec.fan_out(records)
+        for record in records:
+            assert rec.fan_out_member(together, rec.item_id(record)) == record
+            self.put(record)
+
+    @property
+    def live_items(self) -> int:
+        return sum(map(len, self.items().values()))
+
+    @property
+    def live_bytes(self) -> int:
+        return sum(len(record) for records in self.items().values() for record in records)
 
     def open_queue(self, name: bytes) -> int:
         number = len(self.names) + 1
@@ -37,23 +66,52 @@ class ListJournal:
     def close_queue(self, number: int) -> None:
         assert number in self.names
 
-    def bury(self, records: Iterable[bytes]) -> None:
-        self.buried += len(list(records))
+    def bury(self, ids: Iterator[int], items: int, stored: int) -> None:
+        ids = [*ids]
+        assert len(set(ids)) == len(ids) == items
+        self.buried += items
+
+    def bury_below(self, below: int, items: int, stored: int) -> None:
+        self.buried += items
+
+    def read(self, ids: Sequence[int], done: Fetched) -> None:
+        self.reads.append(([*ids], done))
+
+    def answer_reads(self, error: BaseException | None = None) -> None:
+        """What was asked for is here, or cannot be read, for ``error``; also what is asked for in answer to that."""
+        while self.reads:
+            ids, done = self.reads.popleft()
+            try:
+                if error is not None:
+                    raise error
+                records = [self.record(item_id) for item_id in ids]
+            except Exception as failure:
+                done(None, failure)
+            else:
+                done(records, None)
+
+    def record(self, item_id: int) -> bytes:
+        """The record of a living item."""
+        found = [r for records in self.items().values() for r in records if rec.item_id(r) == item_id]
+        if not found:
+            raise LookupError(f"no item {item_id}")
+        return found[0]
 
     def write(self) -> None:
         """The open frame is kept."""
         self.written += self.open
         self.open = []
 
-    def lose(self) -> None:
-        """The open frame could not be written."""
-        self.open = []
+    def lose(self, but_acks: bool = False) -> None:
+        """The open frame could not be written, or only its acknowledgements."""
+        self.open = [entry for entry in self.open if but_acks and entry[0] == "ack"]
+        self.write()
 
     def items(self) -> dict[bytes, list[bytes]]:
         """The records of each queue, by place, after a replay of what was written."""
         alive: dict[bytes, bytes] = {}
         for kind, record in self.written:
-            if kind == "ack":
+            if kind.startswith("ack"):
                 alive.pop(record, None)
             elif record[0] in (rec.PUT, rec.REWRITE):
                 alive[record[rec.ID_FIELD]] = record
@@ -72,11 +130,14 @@ class ListJournal:
 class Engine:
     """A broker on a list, with a clock that is turned by hand."""
 
-    def __init__(self, settings: QueueSettings | None = None, clock: ManualClock | None = None) -> None:
+    def __init__(
+        self, settings: QueueSettings | None = None, clock: ManualClock | None = None, memory: int = 0
+    ) -> None:
+        self.memory = memory
         self.settings = settings or QueueSettings()
         self.clock = clock or ManualClock()
         self.journal = ListJournal()
-        self.broker = Broker(self.settings, self.clock, self.journal)
+        self.broker = Broker(self.settings, self.clock, self.journal, memory)
 
     def commit(self) -> None:
         """The open batch is written and takes effect."""
@@ -84,11 +145,21 @@ class Engine:
         self.journal.write()
         self.broker.commit(batch)
 
-    def fail(self) -> list[object]:
-        """The open batch cannot be written."""
+    def fail(self, but_acks: bool = False) -> list[object]:
+        """The open batch cannot be written, or only its acknowledgements."""
         batch = self.broker.seal()
-        self.journal.lose()
-        return self.broker.rollback(batch)
+        self.journal.lose(but_acks)
+        return self.broker.rollback(batch, but_acks)
+
+    def read(self, item_id: int) -> bytes:
+        """The record of an item, from the journal."""
+        return self.journal.record(item_id)
+
+    def warm(self, queue: bytes) -> None:
+        """The head of a queue is read back, if it is not in memory."""
+        found = self.broker.queues.get(queue)
+        while found is not None and found.head() is None and len(found.ready) and found.is_settled():
+            self.journal.answer_reads()
 
     def advance(self, seconds: float) -> None:
         """Time passes, and what is due happens."""
@@ -103,10 +174,11 @@ class Engine:
 
     def restart(self) -> Engine:
         """What a server finds that replays this one's journal; an uncommitted batch is lost."""
-        fresh = Engine(self.settings, self.clock)
+        fresh = Engine(self.settings, self.clock, self.memory)
         last = 0
         for name, records in self.journal.items().items():
-            fresh.broker.restore(name, records)
+            alive = [r for r in records if not (r[1] & rec.HAS_EXPIRY and rec.expires(r) <= self.clock.wall)]
+            restore(fresh.broker, name, alive)
         for kind, record in self.journal.written:
             if kind == "put":
                 last = max(last, rec.item_id(record))
@@ -118,13 +190,30 @@ class Engine:
                 restored.append(("put", record[:2] + number[name].to_bytes(6, "big") + record[8:]))
         fresh.journal.written = restored + fresh.journal.open
         fresh.journal.open = []
+        fresh.journal.answer_reads()
         return fresh
 
 
+def restore(broker: Broker, name: bytes, records: list[bytes]) -> None:
+    """Give a queue the living items of a journal, as the recovery does."""
+    records = sorted(records, key=rec.item_id)
+    broker.open(name).restore_items(
+        array("Q", (rec.item_id(r) for r in records if not r[1] & ~rec.HAS_EXPIRY)),
+        [r[: rec.payload_offset(r)] for r in records if r[1] & ~rec.HAS_EXPIRY],
+        sum(map(rec.payload_size, records)),
+        sum(rec.payload_offset(r) - rec.PUT_SIZE for r in records),
+        sum(r[1] & rec.HAS_EXPIRY for r in records),
+    )
+
+
 def payloads(engine: Engine, queue: bytes) -> list[bytes]:
-    """Payloads of the ready items of a queue, next one first, by peeking."""
+    """Payloads of the ready items of a queue, next one first; those that are not in memory from the journal."""
     found = engine.broker.queues.get(queue)
-    result: list[bytes] = []
-    while found is not None and (record := found.peek(len(result))) is not None:
-        result.append(rec.payload(record))
-    return result
+    if found is None:
+        return []
+    records = [engine.read(item) if isinstance(item, int) else item for item in found.ready]
+    wall = engine.clock.wall
+    alive = [record for record in records if not rec.expires(record) or rec.expires(record) > wall]
+    if all(isinstance(item, bytes) for item in found.ready):
+        assert [found.peek(i) for i in range(len(alive) + 1)] == [*alive, None]
+    return [rec.payload(record) for record in alive]

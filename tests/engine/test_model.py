@@ -42,10 +42,10 @@ class Model:
 
 
 class Life(RuleBasedStateMachine):
-    @initialize(prefetch=st.integers(1, 2))
-    def start(self, prefetch: int) -> None:
+    @initialize(prefetch=st.integers(1, 2), memory=st.sampled_from([0, 0, 300, 1]))
+    def start(self, prefetch: int, memory: int) -> None:
         self.prefetch = prefetch
-        self.engine = Engine(QueueSettings(reserve_timeout=20, prefetch=prefetch))
+        self.engine = Engine(QueueSettings(reserve_timeout=20, prefetch=prefetch), memory=memory)
         self.model = Model()
         self.consumers = [Consumer() for _ in range(4)]
         self.order: dict[tuple[bytes, int], list[Item]] = {}
@@ -83,6 +83,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(queue=QUEUES, who=CONSUMERS, timeout=st.sampled_from([None, None, 3.0]))
     def reserve(self, queue: bytes, who: int, timeout: float | None) -> None:
+        self.engine.warm(queue)
         found = self.engine.broker.queues.get(queue)
         got = found.reserve(self.consumers[who], timeout) if found else None
         ready = self.model.ready(queue)
@@ -128,6 +129,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(queue=QUEUES, fails=st.booleans(), immortal=st.booleans())
     def rewrite(self, queue: bytes, fails: bool, immortal: bool) -> None:
+        self.engine.warm(queue)
         ready = self.model.ready(queue)
         found = self.engine.broker.queues.get(queue)
         head = found.head() if found else None
@@ -143,6 +145,16 @@ class Life(RuleBasedStateMachine):
             ready[0].payload = payload
             if immortal:
                 ready[0].expires = float("inf")
+
+    @precondition(lambda self: self.engine.memory)
+    @rule()
+    def evict(self) -> None:
+        for queue in self.engine.broker.queues.values():
+            queue.evict(2, 1)
+
+    @rule()
+    def answer_reads(self) -> None:
+        self.engine.journal.answer_reads()
 
     @rule(queue=QUEUES, fails=st.booleans())
     def flush(self, queue: bytes, fails: bool) -> None:
@@ -197,9 +209,11 @@ class Life(RuleBasedStateMachine):
             containers = len(queue.ready) + queue.reserved
             assert queue.items == containers
             assert len(alive) <= queue.items <= len(items) or queue.items == len(alive)
-            records = [*queue.ready]
+            records = [self.engine.read(item) if isinstance(item, int) else item for item in queue.ready]
+            assert queue.cold_items == sum(isinstance(item, int) for item in queue.ready)
             records += [r.record for r in (*queue.reservations, *queue.timed)]
             assert queue.bytes == sum(map(rec.payload_size, records))
+            assert queue.stored == sum(map(len, records))
             assert queue.mortal == sum(record[1] & rec.HAS_EXPIRY for record in records)
 
     @invariant()

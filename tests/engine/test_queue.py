@@ -323,7 +323,7 @@ class TestSwap:
         engine = filled(b"a")
         consumer = Consumer()
         assert self.swap(engine, self.token(engine, consumer), b"next", b"A") is Swap.STORED
-        assert {kind for kind, _ in engine.journal.open} == {"put", "ack"}
+        assert {kind for kind, _ in engine.journal.open} == {"put", "ack with put"}
         engine.commit()
         assert payloads(engine, b"next") == [b"A"]
         assert payloads(engine.restart(), b"next") == [b"A"]

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from redqueue.journal import record as rec
 from redqueue.journal import segment as seg
+from redqueue.journal.fetch import fetch
 from redqueue.journal.log import Log
 from redqueue.journal.recovery import Recovered, Recovery
 from redqueue.journal.worker import Worker
@@ -48,7 +49,21 @@ def item_of(record: bytes) -> Item:
 
 def recovered_state(recovered: Recovered) -> State:
     """What a recovery has found, in the order in which it hands it out."""
-    return {name: [item_of(record) for record in records] for name, records in recovered.queues.items()}
+    return {name: [item_of(record) for record in records] for name, records in recovered_records(recovered).items()}
+
+
+def recovered_records(recovered: Recovered) -> dict[bytes, list[bytes]]:
+    """The records of each queue that a recovery has found, read back, in the order of their places."""
+    found = {}
+    for name, queue in recovered.queues.items():
+        ids = [*queue.ids, *map(rec.item_id, queue.heads)]
+        wanted = [(item_id, recovered.index.position(item_id)) for item_id in ids]
+        records = fetch(recovered.index.segments[0].path.parent, wanted)
+        assert queue.bytes == sum(map(rec.payload_size, records))
+        assert queue.stored == sum(map(len, records))
+        assert queue.mortal == sum(record[1] & rec.HAS_EXPIRY for record in records)
+        found[name] = sorted(records, key=rec.place)
+    return found
 
 
 def recover(directory: Path, *, salvage: bool = False) -> Recovered:
@@ -84,6 +99,7 @@ class JournaledQueues:
     def __init__(self, directory: Path, *, sync: bool = False, segment_size: int = SEGMENT_SIZE, salvage: bool = False):
         self.directory = directory
         self.recovered = recover(directory, salvage=salvage)
+        self._found = recovered_records(self.recovered)
         self._clock = count(1_700_000_000_000_000_000, 1_000_003)
         self._calls = CallQueue()
         self.log = Log(
@@ -96,7 +112,7 @@ class JournaledQueues:
         )
         self.live: dict[int, tuple[bytes, bytes]] = {}
         self._numbers: dict[bytes, int] = {}
-        for name, records in self.recovered.queues.items():
+        for name, records in self._found.items():
             self._number(name)
             for record in records:
                 self.live[rec.item_id(record)] = (name, record)
@@ -120,17 +136,28 @@ class JournaledQueues:
         self.log.put(record)
         return self._last_id
 
+    def _record(self, item_id: int) -> bytes:
+        """The record of an item that is there or is being put or rewritten."""
+        rewritten = [argument for kind, _, argument in self._others if kind == "rewrite"]
+        candidates = [record for _, record in self._puts] + [self.live[item_id][1]] if item_id in self.live else []
+        candidates += [record for _, record in self._puts]
+        candidates += [argument for argument in rewritten if isinstance(argument, bytes)]
+        return next(record for record in reversed(candidates) if rec.item_id(record) == item_id)
+
     def acknowledge(self, item_id: int) -> None:
         """The item is done with."""
         self._acks.append(item_id)
-        self.log.acknowledge(item_id.to_bytes(8, "big"))
+        self.log.acknowledge(self._record(item_id))
 
     def rewrite(self, item_id: int, payload: bytes, flags: int = 0, expires: int = 0) -> None:
         """Give an item another payload, flags and expiry."""
         name, record = self.live[item_id]
         new = rec.replaced(record, self._number(name), payload, flags, expires)
+        for kind, _, argument in self._others:
+            if kind == "rewrite" and isinstance(argument, bytes) and rec.item_id(argument) == item_id:
+                record = argument
         self._others.append(("rewrite", name, new))
-        self.log.append(new)
+        self.log.rewrite(new, record)
 
     def drop(self, name: bytes) -> None:
         """Drop what is in a queue."""
@@ -205,7 +232,13 @@ class JournaledQueues:
         for item_id in acks:
             del self.live[item_id]
         if buried:
-            self.log.bury(buried)
+            self.log.bury(map(rec.item_id, buried), len(buried), sum(map(len, buried)))
+        while self.log.tend():
+            pass
+        if not self.log.needs_sync:
+            self.log.remove_dead()
+        assert self.log.live_items == len(self.live)
+        assert self.log.live_bytes == sum(len(record) for _, record in self.live.values())
 
     # -- ends ----------------------------------------------------------------------
 
@@ -248,7 +281,7 @@ class JournaledQueues:
 
     def live_counts(self) -> list[tuple[int, int]]:
         """Number and live items of every segment, as the log counts them."""
-        return [(old.number, old.live) for old in self.log._segments]
+        return [(entry.number, entry.live) for entry in self.log.index.segments]
 
 
 def records_of(payload: bytes) -> Iterator[bytes]:

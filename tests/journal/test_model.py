@@ -50,7 +50,7 @@ class JournalMachine(RuleBasedStateMachine):
         last_id = self.queues.recovered.last_id if self.queues is not None else 0
         found = recover(self.directory)
         assert recovered_state(found) == expected
-        assert [(old.number, old.live) for old in found.segments] == counted_live(self.directory)
+        assert [(old.number, old.live) for old in found.index.segments] == counted_live(self.directory)
         assert found.last_id >= last_id
         self.queues = JournaledQueues(self.directory, sync=self.sync)
         assert self.queues.state() == expected

@@ -343,8 +343,8 @@ def test_records_are_counted_and_live_items_found(open_queues: Open, tmp_path: P
     queues.kill()
     recovered = recover(tmp_path)
     assert recovered.records == 1 + 5 + 2, "a name, the puts, an acknowledgement and a rewrite"
-    assert [(old.number, old.live) for old in recovered.segments] == counted_live(tmp_path) == [(1, 4)]
-    assert set(recovered.rewritten) == {ids[1].to_bytes(8, "big")}
+    assert [(old.number, old.live) for old in recovered.index.segments] == counted_live(tmp_path) == [(1, 4)]
+    assert [item_id for item_id, _ in recovered.index.moved] == [ids[1]]
 
 
 def test_a_copy_recovers_like_the_original(written: Written, tmp_path: Path) -> None:

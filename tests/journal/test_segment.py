@@ -16,6 +16,10 @@ from redqueue.journal.segment import FRAME_SIZE, HEADER_SIZE, Segment
 U64 = st.integers(0, 2**64 - 1)
 
 
+def make_segment(directory: Path, number: int, size: int, time: int = 0, first_id: int = 1) -> Segment:
+    return Segment(directory, seg.allocate_spare(directory, size), seg.Header(number, time, first_id, 0))
+
+
 def flipped(data: bytes, bit: int) -> bytes:
     damaged = bytearray(data)
     damaged[bit // 8] ^= 1 << bit % 8
@@ -29,11 +33,11 @@ def decoded(data: bytes, number: int, offset: int) -> seg.Frame | None:
 # -- headers ------------------------------------------------------------------
 
 
-@given(U64, U64, U64, U64)
-def test_a_header_reads_back(number: int, time: int, first_id: int, previous_end: int) -> None:
-    data = seg.encode_header(number, time, first_id, previous_end)
+@given(U64, U64, U64, st.integers(0, 2**63 - 1), st.booleans())
+def test_a_header_reads_back(number: int, time: int, first_id: int, previous_end: int, failed: bool) -> None:
+    data = seg.encode_header(number, time, first_id, previous_end, failed)
     assert len(data) == HEADER_SIZE
-    assert seg.decode_header(data + b"frames") == (number, time, first_id, previous_end)
+    assert seg.decode_header(data + b"frames") == (number, time, first_id, previous_end, failed)
 
 
 def test_every_flipped_bit_of_a_header_is_noticed() -> None:
@@ -130,17 +134,17 @@ def test_segments_are_listed_by_number(tmp_path: Path) -> None:
 
 
 def test_a_new_segment_is_allocated_and_has_a_header(tmp_path: Path) -> None:
-    segment = Segment(tmp_path, 5, 4096, 99, 1000, 0)
+    segment = make_segment(tmp_path, 5, 4096, 99, 1000)
     assert segment.path == seg.path_of(tmp_path, 5)
     assert segment.path.stat().st_size == 4096
     assert segment.path.stat().st_blocks * 512 >= 4096, "the space is allocated, not a hole"
-    assert seg.decode_header(segment.path.read_bytes()) == (5, 99, 1000, 0)
+    assert seg.decode_header(segment.path.read_bytes()) == (5, 99, 1000, 0, False)
     assert segment.end == HEADER_SIZE
     segment.close()
 
 
 def test_frames_are_appended_and_the_rest_is_given_back(tmp_path: Path) -> None:
-    segment = Segment(tmp_path, 5, 4096, 99, 1, 0)
+    segment = make_segment(tmp_path, 5, 4096, 99, 1)
     segment.append(100, 7, 2, b"first")
     segment.append(101, 8, 1, b"second")
     segment.sync()
@@ -161,7 +165,7 @@ def test_frames_are_appended_and_the_rest_is_given_back(tmp_path: Path) -> None:
 
 
 def test_room_is_to_the_byte(tmp_path: Path) -> None:
-    segment = Segment(tmp_path, 1, 1024, 0, 1, 0)
+    segment = make_segment(tmp_path, 1, 1024, 0, 1)
     segment.append(0, 0, 1, b"x")
     room = 1024 - segment.end - FRAME_SIZE
     assert segment.has_room(room)
@@ -173,7 +177,7 @@ def test_room_is_to_the_byte(tmp_path: Path) -> None:
 
 
 def test_an_empty_segment_grows_for_a_long_frame(tmp_path: Path) -> None:
-    segment = Segment(tmp_path, 1, 1024, 0, 1, 0)
+    segment = make_segment(tmp_path, 1, 1024, 0, 1)
     body = os.urandom(5000)
     assert segment.has_room(len(body))
     segment.append(0, 0, 1, body)
@@ -186,7 +190,7 @@ def test_an_empty_segment_grows_for_a_long_frame(tmp_path: Path) -> None:
 
 
 def test_a_short_write_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    segment = Segment(tmp_path, 1, 4096, 0, 1, 0)
+    segment = make_segment(tmp_path, 1, 4096, 0, 1)
     with monkeypatch.context() as patched:
         patched.setattr(seg, "pwrite", lambda fd, data, offset: os.pwrite(fd, bytes(data)[:7], offset))
         segment.append(5, 6, 1, b"written in pieces of seven bytes")
@@ -201,7 +205,7 @@ def test_a_short_write_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_failed_write_leaves_the_segment_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    segment = Segment(tmp_path, 1, 4096, 0, 1, 0)
+    segment = make_segment(tmp_path, 1, 4096, 0, 1)
     segment.append(0, 0, 1, b"before")
     end = segment.end
 
@@ -227,7 +231,7 @@ def test_a_failed_sync_is_never_a_full_disk(tmp_path: Path, monkeypatch: pytest.
     def fail(fd: int) -> None:
         raise OSError(errno.ENOSPC, "no space")
 
-    segment = Segment(tmp_path, 1, 4096, 0, 1, 0)
+    segment = make_segment(tmp_path, 1, 4096, 0, 1)
     with monkeypatch.context() as patched:
         patched.setattr(seg, "_datasync", fail)
         for attempt in (segment.sync, segment.finish):
@@ -252,10 +256,10 @@ def test_a_segment_that_cannot_be_made_leaves_nothing(
     with monkeypatch.context() as patched:
         patched.setattr(target, failing)
         with pytest.raises(OSError, match="no space"):
-            Segment(tmp_path, 1, 4096, 0, 1, 0)
+            make_segment(tmp_path, 1, 4096, 0, 1)
     assert list(tmp_path.iterdir()) == []
     assert os.listdir("/proc/self/fd") == open_files
-    segment = Segment(tmp_path, 1, 4096, 0, 1, 0)
+    segment = make_segment(tmp_path, 1, 4096, 0, 1)
     segment.close()
 
 
@@ -263,17 +267,17 @@ def test_a_directory_that_cannot_be_synced_leaves_nothing(tmp_path: Path, monkey
     with monkeypatch.context() as patched:
         patched.setattr(seg, "sync_directory", failing)
         with pytest.raises(OSError, match="no space"):
-            Segment(tmp_path, 1, 4096, 0, 1, 0)
+            make_segment(tmp_path, 1, 4096, 0, 1)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_no_segment_is_written_over(tmp_path: Path) -> None:
     seg.path_of(tmp_path, 1).write_bytes(b"precious")
     with pytest.raises(FileExistsError):
-        Segment(tmp_path, 1, 4096, 0, 1, 0)
+        make_segment(tmp_path, 1, 4096, 0, 1)
     assert seg.path_of(tmp_path, 1).read_bytes() == b"precious"
 
 
 def test_no_segment_without_its_directory(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        Segment(tmp_path / "missing", 1, 4096, 0, 1, 0)
+        make_segment(tmp_path / "missing", 1, 4096, 0, 1)
