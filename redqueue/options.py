@@ -174,8 +174,8 @@ OPTIONS = (
         "256mb",
         parse_size,
         "SIZE",
-        "bytes of items that all queues together hold in memory; what is more waits on the disk, in the journal, and is "
-        "read back as its turn comes near; 0: no limit. Without a journal (reliable=no) everything is in memory",
+        "bytes of items that all queues together hold in memory; what is more waits on the disk, in the journal, and "
+        "is read back as its turn comes near; 0: no limit. Without a journal (reliable=no) everything is in memory",
         0,
     ),
     Option("max_item_size", "1mb", parse_size, "SIZE", "largest item taken", 1, 512 << 20),
