@@ -13,12 +13,14 @@ ARGS ?=
 # Arguments for pytest, for instance: make test PYTEST_ARGS="-k options"
 PYTEST_ARGS ?=
 
-.PHONY: help serve test test-all lint bench crash clean
+.PHONY: help serve test test-all test-compiled lint bench crash clean
 
 help:
-	@echo "make serve      install and run the daemon on 127.0.0.1:12345, journal in ./log (ARGS=... for its options)"
+	@echo "make serve      install and run the daemon on 127.0.0.1:12345, journal in ./log (ARGS=... for its options);"
+	@echo "                compiled where there is a C compiler, unless REDQUEUE_COMPILE=0"
 	@echo "make test       install and run the tests (PYTEST_ARGS=... for pytest)"
 	@echo "make test-all   the same and those that need Debian packages (clients in other languages, peers)"
+	@echo "make test-compiled  those of engine, protocol, journal and server against a compiled build"
 	@echo "make lint       ruff and mypy"
 	@echo "make crash      kill -9 under load against a ledger (ROUNDS=200 SEED=1 RELIABLE=both)"
 	@echo "make bench      compare speed with memcached, beanstalkd and redis, those that are installed"
@@ -46,7 +48,7 @@ $(VENV)/.redqueue-test: $(VENV)/.redqueue
 	@touch $@
 
 serve: $(VENV)/.redqueue
-	exec $(BIN)/redqueue_server.py $(ARGS)
+	exec $(BIN)/python build_backend/compiled_copy.py serve $(ARGS)
 
 test: $(VENV)/.redqueue-test
 	$(BIN)/python -m pytest -n 2 -m "not extra" $(PYTEST_ARGS)
@@ -54,6 +56,10 @@ test: $(VENV)/.redqueue-test
 test-all: $(VENV)/.redqueue-test
 	tests/install-extra.sh $(BIN)/python
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+
+test-compiled: $(VENV)/.redqueue-test
+	REDQUEUE_COMPILE=1 $(BIN)/python build_backend/compiled_copy.py run pytest -n 2 -m "not extra and not plain" $(PYTEST_ARGS) \
+		tests/engine tests/protocol tests/journal tests/server tests/clients
 
 lint: $(VENV)/.redqueue-test
 	$(BIN)/ruff check .
@@ -67,7 +73,7 @@ crash: $(VENV)/.redqueue-test
 	$(BIN)/python -m tests.crash --rounds $(ROUNDS) --seed $(SEED) --reliable $(RELIABLE)
 
 bench: $(VENV)/.redqueue
-	$(BIN)/python -m benchmarks.compare
+	$(BIN)/python build_backend/compiled_copy.py run benchmarks.compare
 
 clean:
 	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Installs what the tests marked "extra" need: clients in other languages and the peers of the benchmark.
-# usage: tests/install-extra.sh PYTHON, the interpreter that gets pylibmc
+# usage: tests/install-extra.sh PYTHON, the interpreter that gets pylibmc and that extensions are compiled for
 #
 # Says and does nothing where all is there. Starts no service.
 set -euo pipefail
 
 python=${1:?usage: $0 PYTHON}
 packages=(
-    memcached beanstalkd redis-server
+    memcached beanstalkd redis-server gcc libc6-dev
     php-cli php-memcached libcache-memcached-perl libmemcached-tools netcat-openbsd
 )
 services=(memcached beanstalkd redis-server)
@@ -68,6 +68,10 @@ for package in "${packages[@]}"; do
 done
 if ((${#missing[@]})); then
     install_debian "${missing[@]}"
+fi
+
+if ! "$python" -c 'import os.path, sysconfig as s; open(os.path.join(s.get_path("include"), "Python.h"))' 2>/dev/null; then
+    install_debian python3-dev
 fi
 
 pip=("$python" -m pip --quiet --disable-pip-version-check)

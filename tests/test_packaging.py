@@ -17,20 +17,39 @@ from tests.documents import free_port
 from tests.server_process import ROOT, Wire, wait_until
 
 
+def copy_tree(to: Path) -> Path:
+    """A copy of what is needed to install it."""
+    ignored = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "log", "tests", "docs", "benchmarks")
+    shutil.copytree(ROOT, to, ignore=ignored)
+    return to
+
+
+def pip(python: Path | str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run pip with these environment variables."""
+    return subprocess.run(
+        [str(python), "-m", "pip", "--disable-pip-version-check", *arguments],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module", params=["no", pytest.param("yes", marks=pytest.mark.extra)], ids=["plain", "compiled"])
+def compiled(request: pytest.FixtureRequest) -> str:
+    """Whether the hot modules are compiled, as stats says it."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def environment(compiled: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A new virtual environment into which a copy of the tree has been installed."""
     base = tmp_path_factory.mktemp("packaging")
-    tree = base / "tree"
-    ignored = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "log", "tests", "docs", "benchmarks")
-    shutil.copytree(ROOT, tree, ignore=ignored)
+    tree = copy_tree(base / "tree")
     venv = base / "venv"
-    for command in (
-        [sys.executable, "-m", "venv", str(venv)],
-        [str(venv / "bin/python"), "-m", "pip", "--quiet", "--disable-pip-version-check", "install", str(tree)],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+    subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
+    done = pip(venv / "bin/python", "install", str(tree), REDQUEUE_COMPILE="1" if compiled == "yes" else "0")
+    assert done.returncode == 0, done.stdout + done.stderr
     shutil.rmtree(tree)
     return venv
 
@@ -40,7 +59,7 @@ def commands(venv: Path) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("index", [0, 1], ids=["script", "module"])
-def test_it_runs_in_an_empty_directory(environment: Path, tmp_path: Path, index: int) -> None:
+def test_it_runs_in_an_empty_directory(environment: Path, compiled: str, tmp_path: Path, index: int) -> None:
     command = commands(environment)[index]
     variables = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "REDQUEUE_"))}
     done = subprocess.run(
@@ -57,6 +76,7 @@ def test_it_runs_in_an_empty_directory(environment: Path, tmp_path: Path, index:
         with Wire("127.0.0.1", port) as wire:
             assert wire.put(b"jobs", b"feed my cat") == b"STORED"
             assert wire.stats()["event_loop"] == ("uvloop" if sys.platform in ("linux", "darwin") else "asyncio")
+            assert wire.stats()["compiled"] == compiled
         server.send_signal(signal.SIGTERM)
         assert server.wait(20) == 0
     finally:
@@ -99,5 +119,27 @@ def test_all_of_the_package_is_there(environment: Path) -> None:
     source = ROOT / "redqueue"
     expected = {path.relative_to(source) for pattern in ("*.py", "py.typed") for path in source.rglob(pattern)}
     assert {
-        path.relative_to(package) for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc"
+        path.relative_to(package)
+        for path in package.rglob("*")
+        if path.is_file() and path.suffix not in (".pyc", ".so")
     } == expected
+
+
+def test_without_a_compiler_it_is_plain_and_says_so(tmp_path: Path) -> None:
+    arguments = ("wheel", "--verbose", "--no-deps", f"--wheel-dir={tmp_path}", str(copy_tree(tmp_path / "tree")))
+    done = pip(sys.executable, *arguments, REDQUEUE_COMPILE="", CC="no-such-compiler")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"plain Python, .*: there is no C compiler \(no-such-compiler\)", done.stdout + done.stderr)
+    assert [path.name for path in tmp_path.glob("*.whl")] == [f"redqueue-{__version__}-py3-none-any.whl"]
+
+
+@pytest.mark.parametrize(
+    ("value", "complaint"),
+    [("1", "REDQUEUE_COMPILE=1, and there is no C compiler"), ("yes", "REDQUEUE_COMPILE wants 0 or 1, not 'yes'")],
+)
+def test_compile_that_cannot_be_obeyed(tmp_path: Path, value: str, complaint: str) -> None:
+    arguments = ("wheel", "--no-deps", f"--wheel-dir={tmp_path}", str(copy_tree(tmp_path / "tree")))
+    done = pip(sys.executable, *arguments, REDQUEUE_COMPILE=value, CC="no-such-compiler")
+    assert done.returncode != 0
+    assert complaint in done.stdout + done.stderr
+    assert not list(tmp_path.glob("*.whl"))

@@ -168,6 +168,8 @@ class Broker(Ledger):
     def commit(self, batch: Batch) -> None:
         """The journal has the batch: its items are ready, waiters are served."""
         self.committed = batch.number
+        queue: Queue
+        record: bytes
         for queue, record, _ in batch.puts:
             queue.total_items += 1
             if queue.cold_cost and queue.ready.backlog and queue.flushed != batch.number:
@@ -190,10 +192,10 @@ class Broker(Ledger):
         :returns: the receipts of the requests that failed, None where there was none
         """
         self.committed = batch.number
-        for _, rollback, _ in reversed(batch.effects):
+        for _, rollback, _ in batch.effects[::-1]:
             rollback()
         acks = [] if acks_kept else batch.acks
-        for reservation, consumer, _ in reversed(acks):
+        for reservation, consumer, _ in acks[::-1]:
             reservation.queue.restore(reservation, consumer)
         for queue, record, _ in batch.puts:
             queue.discount(record)

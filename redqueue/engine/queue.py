@@ -609,7 +609,7 @@ class Queue:
             return self.ready.peek(0)
         if not self.mortal:
             return self.ready.peek(index)
-        alive = (item for item in self.ready if not (isinstance(item, bytes) and self._is_expired(item)))
+        alive = filter(self._is_shown, self.ready)
         return next(islice(alive, index, None), None)
 
     def _insert_cold(self, item_id: int, place: int, deliveries: int) -> None:
@@ -617,6 +617,10 @@ class Queue:
         self.ready.insert_cold(item_id, place, deliveries)
         self.detour = True
         self.serve()
+
+    def _is_shown(self, item: bytes | int) -> bool:
+        """Whether a peek shows an item: not where its record, if it is in memory, says that it has expired."""
+        return not (isinstance(item, bytes) and self._is_expired(item))
 
     # -- memory -------------------------------------------------------------
 
@@ -760,7 +764,7 @@ class Queue:
 
     def _uncommitted(self) -> Iterator[bytes]:
         """The records of the items that no committed batch has."""
-        return chain(self.uncommitted, (record for queue, record, _ in self.ledger.puts if queue is self))
+        return chain(self.uncommitted, [record for queue, record, _ in self.ledger.puts if queue is self])
 
     def set_children(self, children: tuple[bytes, ...]) -> None:
         """These queues, by name, get a copy of what is put here."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from inspect import isdatadescriptor
+
 
 class Counters:
     """Requests by kind, since the start or the last ``stats reset``."""
@@ -51,5 +53,9 @@ class Counters:
 
     def reset(self) -> None:
         """Count from zero."""
-        for name in self.__slots__:
+        for name in COUNTERS:
             setattr(self, name, 0)
+
+
+COUNTERS = tuple(sorted(name for name, attribute in vars(Counters).items() if isdatadescriptor(attribute)))
+"""The names of all counters."""

@@ -114,8 +114,8 @@ class Requests:
             request = parse(words[1:], run)
         except BadRequest as error:
             return self._refusal(words, error.reply, error.skip)
-        except BadKey as error:
-            return self._refusal(words, error.reply, -1)
+        except BadKey as bad_key:
+            return self._refusal(words, bad_key.reply, -1)
         if request.size > self._max_body:
             return self._refusal(words, replies.TOO_LARGE, request.size)
         if len(line) <= _CACHED_LINE:

@@ -9,6 +9,7 @@ from redqueue.engine.queue import Queue
 from redqueue.engine.settings import written
 from redqueue.journal import record as rec
 from redqueue.protocol import replies
+from redqueue.protocol.counters import COUNTERS
 from redqueue.protocol.host import Figures
 from redqueue.protocol.key import parse_name
 from redqueue.protocol.request import BadRequest, Request, Run
@@ -60,7 +61,7 @@ def _global(session: Session) -> bytes:
         ("cmd_flush", counters.cmd_flush),
         ("cmd_touch", counters.touch_hits + counters.touch_misses),
     ]
-    figures += [(name, getattr(counters, name)) for name in counters.__slots__ if not name.startswith("cmd_")]
+    figures += [(name, getattr(counters, name)) for name in COUNTERS if not name.startswith("cmd_")]
     figures += [
         ("curr_items", broker.sum_items()),
         ("total_items", broker.total_items),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from os import write
 from typing import cast
 
@@ -55,8 +55,8 @@ class Connections:
         self._connections.discard(connection)
 
 
-class Connection(asyncio.Protocol):
-    """A connection on the loop.
+class Connection:
+    """A connection on the loop: an asyncio.Protocol in all but inheritance, which would keep it from being compiled.
 
     :param service: what all sessions share
     :param commit: sends the replies once they are true
@@ -80,7 +80,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, service: Service, commit: GroupCommit, registry: Connections) -> None:
         self.session = session = Session(service, self)
-        self.data_received = session.receive  # type: ignore[method-assign]
+        self.data_received: Callable[[bytes], None] = session.receive
         self._commit = commit
         self._registry = registry
         self._transport: asyncio.Transport | None = None
@@ -128,7 +128,7 @@ class Connection(asyncio.Protocol):
         self._transport = None
         self._fd = self._socket_fd = -1
         self.session.close()
-        del self.data_received
+        self.data_received = _ignore  # the session and its owner would keep each other alive
 
     # -- from the session (redqueue.protocol.session.Owner) -------------------------
 
@@ -246,3 +246,7 @@ def _is_local(peer: object) -> bool:
     address = ipaddress.ip_address(peer[0].partition("%")[0])
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return (mapped or address).is_loopback
+
+
+def _ignore(data: bytes) -> None:
+    """What comes after the end of a connection."""

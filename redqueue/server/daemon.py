@@ -36,6 +36,7 @@ from redqueue.protocol.classic import COMMANDS
 from redqueue.protocol.request import Requests
 from redqueue.protocol.service import Service
 from redqueue.queue_tables import settings_book
+from redqueue.server.build import is_compiled
 from redqueue.server.connection import Connection, Connections
 from redqueue.server.group_commit import GroupCommit
 from redqueue.server.tcp import Listeners
@@ -109,6 +110,7 @@ class Server:
         log.info("RedQueue %s ready on %s", __version__, self._listeners.addresses[0])
         for address in self._listeners.addresses[1:]:
             log.info("also listening on %s", address)
+        log.info("the hot modules are %s", "compiled" if is_compiled() else "plain Python")
         await self._ended.wait()
 
     def _open_broker(self) -> None:
@@ -282,6 +284,7 @@ class Server:
             ("time", int(time.time())),
             ("version", __version__),
             ("python", platform.python_version()),
+            ("compiled", "yes" if is_compiled() else "no"),
             ("tornado", tornado.version),
             ("event_loop", type(asyncio.get_running_loop()).__module__.partition(".")[0]),
             ("pointer_size", 64 if sys.maxsize > 1 << 32 else 32),

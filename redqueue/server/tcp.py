@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 from tornado.netutil import bind_sockets, bind_unix_socket
 
@@ -25,7 +26,7 @@ class Listeners:
     """
 
     def __init__(self, factory: Callable[[], Connection]) -> None:
-        self._factory = factory
+        self._factory = cast(Callable[[], asyncio.BaseProtocol], factory)
         self._servers: list[asyncio.AbstractServer] = []
         self._unix_path: Path | None = None
         self.addresses: list[str] = []
