@@ -238,6 +238,7 @@ class Queue:
             ledger.last_id = max(ledger.last_id, rec.place(record))
         left = rec.ready_at(record) - ledger.clock.wall
         if left > 0:
+            self.ready.know_place(rec.place(record))
             self.delay(record, ledger.clock.now + left / 1e9, rec.deliveries(record))
             return
         losses = rec.deliveries(record)

@@ -40,6 +40,10 @@ class Ready:
         self._front -= 1
         return self._front
 
+    def know_place(self, place: int) -> None:
+        """An item that is elsewhere for now has this place: no place at the front may be behind it."""
+        self._front = min(self._front, place)
+
     def restore(self, record: bytes) -> None:
         """Take an item from the journal; they come in the order of their places."""
         place = rec.place(record)
