@@ -283,6 +283,7 @@ class Queue:
             ledger.last_id = max(ledger.last_id, place)
         left = rec.ready_at(head) - ledger.clock.wall
         if left > 0:
+            self.ready.know_place(place)
             self._delayed_items().add_cold(rec.item_id(head), place, ledger.clock.now + left / 1e9, losses)
         else:
             self.ready.insert_cold(rec.item_id(head), place, losses)

@@ -50,13 +50,17 @@ class Ready:
         self._front -= 1
         return self._front
 
+    def know_place(self, place: int) -> None:
+        """An item that is elsewhere for now has this place: no place at the front may be behind it."""
+        self._front = min(self._front, place)
+
     def insert(self, record: bytes, deliveries: int) -> None:
         """Put an item at its own place."""
         heappush(self.returned, (rec.place(record), record, deliveries))
 
     def insert_cold(self, item_id: int, place: int, deliveries: int) -> None:
         """Put an item that is not in memory at its place."""
-        self._front = min(self._front, place)
+        self.know_place(place)
         heappush(self.returned, (place, item_id, deliveries))
 
     # -- the next one -------------------------------------------------------

@@ -189,6 +189,16 @@ class TestRestart:
         engine.advance(10)
         assert payloads(engine, Q) == [b"given back", b"put"]
 
+    def test_what_is_put_at_the_head_later_comes_before_one_that_was_put_there(self) -> None:
+        engine = Engine()
+        engine.broker.open(Q).put_first(b"first", 0, 0, None, delay=5)
+        engine.commit()
+        engine = engine.restart()
+        engine.broker.open(Q).put_first(b"before it", 0, 0, None, delay=1)
+        engine.commit()
+        engine.advance(5)
+        assert payloads(engine, Q) == [b"before it", b"first"]
+
     def test_what_is_due_by_then_is_ready(self) -> None:
         engine = Engine()
         engine.put(Q, b"later", delay=10)
