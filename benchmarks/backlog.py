@@ -1,4 +1,4 @@
-"""Measure what a long backlog costs RedQueue: memory, speed, disk, recovery and pauses; README.md says how to read it."""
+"""Measure what a long backlog costs: memory, speed, disk, recovery and pauses. README.md says how to read it."""
 
 from __future__ import annotations
 
@@ -581,7 +581,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{section.name}: {error}\n{section.text()}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        print(f"interrupted\n{section.text()}", file=sys.stderr)
         return INTERRUPTED
     print("\n" + NOTES)
     return 0

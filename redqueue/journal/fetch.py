@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from struct import Struct
 
 from redqueue.journal import record as rec
-from redqueue.journal.record import FANOUT, ID_FIELD, MalformedRecord
+from redqueue.journal.record import FANOUT, ID_FIELD, PUT, PUT_SIZE, REWRITE, MalformedRecord
 from redqueue.journal.segment import path_of
 
 _NEAR = 64 << 10
@@ -16,6 +17,7 @@ _LONGEST = 1 << 20
 """Bytes read in one go, of several items."""
 _GUESS = 4096
 """Bytes read from the beginning of the last item of a run."""
+_fields = Struct(">BB6xQ12xI").unpack_from
 
 
 class UnreadableItem(OSError):
@@ -55,9 +57,15 @@ def _read_run(directory: Path, run: Sequence[tuple[int, int]]) -> list[bytes]:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         data = os.pread(fd, run[-1][1] - run[0][1] + _GUESS, start)
-        records = []
+        records, length = [], len(data)
         for item_id, position in run:
             at = (position & 0xFFFFFFFF) - start
+            if at + PUT_SIZE <= length:
+                kind, attributes, found, size = _fields(data, at)
+                end = at + PUT_SIZE + size
+                if found == item_id and not attributes and end <= length and kind in (PUT, REWRITE):
+                    records.append(data[at:end])
+                    continue
             records.append(_record(fd, path, data, at, start, item_id))
         return records
     finally:

@@ -240,14 +240,12 @@ class Log:
         self._burials.clear()
         self.index.clear_below(below)
 
-    def read(self, ids: Sequence[int], done: Fetched) -> None:
+    def read(self, ids: list[int], done: Fetched) -> None:
         """Have the records of living items read back.
 
         :param done: called later with the records, in the order of ``ids``, or with None and the exception
         """
-        where = self.index.position
-        wanted = [(item_id, where(item_id)) for item_id in ids]
-        self._fetch(wanted, done)
+        self._fetch([*zip(ids, self.index.positions(ids), strict=True)], done)
 
     def read_copies(self, wanted: Sequence[tuple[int, int]], done: Callable[[BaseException | None], None]) -> None:
         """Have items read that are to be copied to the current segment; then ``copies`` has them."""
