@@ -6,6 +6,7 @@ import argparse
 import os
 import platform
 import re
+import statistics
 import sys
 import tempfile
 import time
@@ -34,7 +35,7 @@ LONGEST_PAUSE = 0.050
 LEAST_SPEED = 0.8
 """Of the speed at the least depth."""
 RECOVERED_A_SECOND = 1_000_000
-TURNOVER = 50_000
+TURNOVER = 100_000
 """Items put and taken to measure the speed at a depth."""
 BLOCK = 5000
 """Items put, and then as many taken, in a row; fewer where the queue is not so deep."""
@@ -271,56 +272,83 @@ def _measure_recovery(section: Section, conditions: Conditions) -> None:
 
 
 def _measure_speed(section: Section, conditions: Conditions) -> None:
+    depths = (100, 10_000, conditions.items)
     for size in SIZES:
-        least: list[float] = []
-        for depth in (100, 10_000, conditions.items):
-            with _scratch(conditions) as scratch, Measured(scratch / "idle") as idle:
-                with (
-                    Measured(scratch / "journal", f"--memory={MEMORY}") as server,
-                    Watch(server, idle) as watch,
-                    _pipeline(server) as client,
-                ):
-                    client.put(b"q", range(depth), size)
-                    server.rest()
-                    watch.begin()
-                    costs, rates = _turn_over(server, client, depth, size)
-                    pauses = watch.pauses()
-                    client.take(b"q", range(_turns(depth), _turns(depth) + depth), size)
-                    if left := server.items():
-                        raise ServerError(f"{left} items are left after the last")
-                least = least or costs
-                ratios = [one / other for one, other in zip(least, costs, strict=True)]
+        with _scratch(conditions) as scratch, ExitStack() as stack:
+            idle = stack.enter_context(Measured(scratch / "idle"))
+            turns = []
+            for depth in depths:
+                server = stack.enter_context(Measured(scratch / f"journal-{depth}", f"--memory={MEMORY}"))
+                watch = stack.enter_context(Watch(server, idle))
+                client = stack.enter_context(_pipeline(server))
+                client.put(b"q", range(depth), size)
+                turns.append(Turnover(server, watch, client, depth, size))
+            for turn in turns:
+                turn.server.rest()
+                turn.watch.begin()
+            for _ in range(TURNOVER // BLOCK):  # side by side, so that all have the same machine
+                for turn in turns:
+                    turn.run(BLOCK)
+            for turn in turns:
+                pauses = turn.watch.pauses()
+                ratios = [one / other for one, other in zip(turns[0].costs(), turn.costs(), strict=True)]
+                turn.finish()
                 section.add(
-                    f"{size} B, depth {depth:,}",
-                    *(f"{rate:,.0f}" for rate in rates),
-                    *(f"{cost:.2f}" for cost in costs),
+                    f"{size} B, depth {turn.depth:,}",
+                    *(f"{rate:,.0f}" for rate in turn.rates()),
+                    *(f"{cost:.2f}" for cost in turn.costs()),
                     *(f"{ratio:.2f}" for ratio in ratios),
                     _met(min(ratios) >= LEAST_SPEED),
                     *pauses,
                 )
 
 
-def _turns(depth: int) -> int:
-    """How many items are put and taken at a depth: whole blocks."""
-    block = min(BLOCK, depth)
-    return TURNOVER // block * block
+class Turnover:
+    """Puts and takes at a depth."""
 
+    def __init__(self, server: Measured, watch: Watch, client: Pipeline, depth: int, size: int) -> None:
+        self.server = server
+        self.watch = watch
+        self.depth = depth
+        self._client = client
+        self._size = size
+        self._done = 0
+        self._cpu: tuple[list[float], list[float]] = ([], [])
+        self._passed = [0.0, 0.0]
 
-def _turn_over(server: Server, client: Pipeline, depth: int, size: int) -> tuple[list[float], list[float]]:
-    """Put and take at a depth: microseconds of CPU for each put, and get with delete, and how many a second."""
-    block, turns = min(BLOCK, depth), _turns(depth)
-    cpu, passed = [0.0, 0.0], [0.0, 0.0]
-    for first in range(0, turns, block):
-        works = (
-            lambda at=first: client.put(b"q", range(depth + at, depth + at + block), size),
-            lambda at=first: client.take(b"q", range(at, at + block), size),
-        )
-        for i, work in enumerate(works):
-            before, begun = server.cpu_seconds(), time.monotonic()
-            work()
-            passed[i] += time.monotonic() - begun
-            cpu[i] += server.cpu_seconds() - before
-    return [seconds * 1e6 / turns for seconds in cpu], [turns / seconds for seconds in passed]
+    def run(self, count: int) -> None:
+        """Put and take so many items, in blocks no longer than the queue is deep."""
+        costs = [0.0, 0.0]
+        block = min(count, self.depth)
+        for _ in range(0, count, block):
+            first, self._done = self._done, self._done + block
+            put = range(self.depth + first, self.depth + first + block)
+            for i, (work, numbers) in enumerate(
+                ((self._client.put, put), (self._client.take, range(first, first + block)))
+            ):
+                before, begun = self.server.cpu_seconds(), time.monotonic()
+                work(b"q", numbers, self._size)
+                self._passed[i] += time.monotonic() - begun
+                costs[i] += self.server.cpu_seconds() - before
+        for each, cost in zip(self._cpu, costs, strict=True):
+            each.append(cost / count)
+
+    def costs(self) -> list[float]:
+        """Microseconds of CPU for a put, and for a get with delete: the medians of the runs."""
+        return [statistics.median(each) * 1e6 for each in self._cpu]
+
+    def rates(self) -> list[float]:
+        """Puts, and gets with deletes, in a second."""
+        return [self._done / passed for passed in self._passed]
+
+    def finish(self) -> None:
+        """Take what is left.
+
+        :raises ServerError: where more is left
+        """
+        self._client.take(b"q", range(self._done, self._done + self.depth), self._size)
+        if left := self.server.items():
+            raise ServerError(f"{left} items are left after the last")
 
 
 # -- many queues ------------------------------------------------------------------------------------

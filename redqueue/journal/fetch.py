@@ -13,6 +13,8 @@ from redqueue.journal.segment import path_of
 
 _NEAR = 64 << 10
 """Two items no farther apart than this are read in one go."""
+_NEAR_ALL = 4 * _NEAR
+"""Items that stand within so many bytes are, too."""
 _LONGEST = 1 << 20
 """Bytes read in one go, of several items."""
 _GUESS = 4096
@@ -42,7 +44,10 @@ def fetch(directory: Path, wanted: Sequence[tuple[int, int]]) -> list[bytes]:
 
 def _end_of_run(wanted: Sequence[tuple[int, int]], start: int) -> int:
     """Where the items end that are read together with the one at ``start``."""
-    first = before = wanted[start][1]
+    positions = [position for _, position in wanted[start:]]
+    first = before = positions[0]
+    if positions[-1] - first <= _NEAR_ALL and sorted(positions) == positions and positions[-1] >> 32 == first >> 32:
+        return len(wanted)
     for i in range(start + 1, len(wanted)):
         position = wanted[i][1]
         if not 0 <= position - before <= _NEAR or position - first > _LONGEST or position >> 32 != first >> 32:

@@ -575,14 +575,22 @@ class Log:
         self.live_bytes += frame.growth
         if acks:
             moved, first_id, offsets_here, freed = bool(index.moved), entry.first_id, entry.offsets, 0
+            older, older_ids = entry, range(0)  # mostly they come from one segment
             for record in acks:
                 item_id = _from_bytes(record[ID_FIELD], "big")
                 freed += len(record)
-                if moved or item_id < first_id:
+                if moved:
                     index.bury(item_id)
-                else:
+                elif item_id >= first_id:
                     offsets_here[item_id - first_id] = 0
                     entry.live -= 1
+                elif item_id not in older_ids:
+                    index.bury(item_id)
+                    older = index.native(item_id) or entry
+                    older_ids = range(older.first_id, older.first_id + len(older.offsets))
+                elif older.offsets[item_id - older_ids.start]:
+                    older.offsets[item_id - older_ids.start] = 0
+                    older.live -= 1
             self.live_items -= len(acks)
             self.live_bytes -= freed
 
