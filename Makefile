@@ -13,7 +13,7 @@ ARGS ?=
 # Arguments for pytest, for instance: make test PYTEST_ARGS="-k options"
 PYTEST_ARGS ?=
 
-.PHONY: help serve test test-all test-compiled lint bench crash clean
+.PHONY: help serve test test-all test-compiled lint bench bench-backlog crash clean
 
 help:
 	@echo "make serve      install and run the daemon on 127.0.0.1:12345, journal in ./log (ARGS=... for its options);"
@@ -24,6 +24,7 @@ help:
 	@echo "make lint       ruff and mypy"
 	@echo "make crash      kill -9 under load against a ledger (ROUNDS=200 SEED=1 RELIABLE=both)"
 	@echo "make bench      compare speed with memcached, beanstalkd and redis, those that are installed"
+	@echo "make bench-backlog  measure what a long backlog costs: memory, speed, disk, recovery, pauses"
 	@echo "make clean      remove .venv and what the tools leave behind, but no journal"
 
 # Debian has venv without ensurepip where python3-venv is not installed: then the pip of $(PYTHON) serves.
@@ -74,6 +75,9 @@ crash: $(VENV)/.redqueue-test
 
 bench: $(VENV)/.redqueue
 	$(BIN)/python build_backend/compiled_copy.py run benchmarks.compare
+
+bench-backlog: $(VENV)/.redqueue
+	$(BIN)/python -m benchmarks.backlog
 
 clean:
 	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -199,7 +199,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--directory",
-        type=_directory,
+        type=servers.existing_directory,
         default=Path(tempfile.gettempdir()),
         help="where the journals go, and are removed (default %(default)s)",
     )
@@ -223,13 +223,6 @@ class _Positive:
         if not 0 < value < float("inf"):
             raise argparse.ArgumentTypeError(f"wants a number above 0, not {text!r}")
         return value
-
-
-def _directory(text: str) -> Path:
-    path = Path(text)
-    if not path.is_dir():
-        raise argparse.ArgumentTypeError(f"wants a directory, not {text!r}")
-    return path
 
 
 def _peers(text: str) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import pwd
 import random
@@ -171,11 +172,7 @@ class Server:
         self._end()
 
     def _launch(self) -> None:
-        program = PROGRAMS[self.setting.name]
-        executable = program.find()
-        if executable is None:
-            raise ServerError(f"{self.setting.name} is not installed")
-        command = program.command(executable, self.port, self._directory, self.setting.options)
+        command = self._command()
         with open(self._log, "wb") as log, deferred():
             self._process = subprocess.Popen(
                 command,
@@ -186,6 +183,14 @@ class Server:
                 preexec_fn=self._settle,
                 start_new_session=True,  # Ctrl-C is for the benchmark, which then ends the server
             )
+
+    def _command(self) -> list[str]:
+        """What is run."""
+        program = PROGRAMS[self.setting.name]
+        executable = program.find()
+        if executable is None:
+            raise ServerError(f"{self.setting.name} is not installed")
+        return program.command(executable, self.port, self._directory, self.setting.options)
 
     def _settle(self) -> None:
         if self._cpu is not None:
@@ -252,6 +257,13 @@ class Server:
                 return int(found[1]) << 10
         raise ServerError(f"the RSS of {self.setting} cannot be read")
 
+    def peak_bytes(self) -> int:
+        """The largest resident set it has had (VmHWM)."""
+        found = re.search(r"^VmHWM:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text(), re.MULTILINE)
+        if found is None:
+            raise ServerError(f"the peak RSS of {self.setting} cannot be read")
+        return int(found[1]) << 10
+
     def items(self) -> int:
         """How many items it says it holds.
 
@@ -270,6 +282,14 @@ class Server:
         except OSError as error:
             raise ServerError(f"{self.setting} does not say how many items it holds: {error}") from error
         return int(found[1])
+
+
+def existing_directory(text: str) -> Path:
+    """The type of a command line's argument: a directory that is there."""
+    path = Path(text)
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"wants a directory, not {text!r}")
+    return path
 
 
 def _free_port() -> int:

@@ -9,13 +9,17 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from benchmarks import load
 from benchmarks.dialects import BODY, DIALECTS, ReplyError
+from benchmarks.heartbeat import Pauses
 from benchmarks.load import Load
+from benchmarks.mixtures import MIXTURES, Disk, Mixture
+from benchmarks.pipeline import Pipeline
 from benchmarks.workloads import WORKLOADS
 from tests.server_process import ROOT, ServerProcess, wait_until
 
@@ -95,6 +99,51 @@ def test_figures_of_every_round_in_json(tmp_path: Path) -> None:
     assert workloads["memory"]["servers"]["RedQueue"]["median"]["item"] > len(BODY)
     # A record for each item and one for the queue's name.
     assert workloads["recovery"]["servers"]["RedQueue"]["median"]["records"] == 20001
+
+
+def test_backlog(tmp_path: Path) -> None:
+    arguments = ("--items=4000", "--rotations=1", "--only=memory", "--only=recovery", f"--directory={tmp_path}")
+    run = subprocess.run(
+        [sys.executable, "-m", "benchmarks.backlog", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=100
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert not list(tmp_path.iterdir())
+    memory, recovery = run.stdout.split("## recovery")
+    full = rows(memory)["1024 B: full"]
+    assert number(full["bytes an item"]) > 1024 / 2
+    assert number(full["pause ms"]) <= number(full["with others' CPU ms"])
+    assert rows(recovery)["every second one acknowledged"]["records"] == "6,002"
+
+
+@pytest.mark.parametrize("mixture", MIXTURES, ids=lambda mixture: mixture.title)
+def test_mixtures_leave_what_they_count(mixture: Mixture, tmp_path: Path) -> None:
+    with ServerProcess(tmp_path, segment_size="64kb") as server:
+        disk = Disk(tmp_path, 64 << 10)
+        with closing(Pipeline((server.host, server.port), disk.sample)) as client:
+            assert mixture.run(client, disk, 200_000) > 100
+        figures = stats(server)
+        assert int(figures["curr_items"]) == disk.items
+        assert int(figures["journal_live_bytes"]) == disk.live
+        assert disk.peak >= 64 << 10
+
+
+def test_an_item_out_of_order_is_seen(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path) as server, closing(Pipeline((server.host, server.port))) as client:
+        client.put(b"q", range(100), 64)
+        client.take(b"q", range(99), 64)
+        client.put(b"q", range(101, 102), 64)
+        client.take(b"q", range(99, 100), 64)
+        with pytest.raises(ReplyError):
+            client.take(b"q", range(100, 101), 64)
+
+
+def test_a_pause_is_noted_in_another_process(tmp_path: Path) -> None:
+    ours, theirs = Pauses(tmp_path / "pauses"), Pauses(tmp_path / "pauses")
+    theirs.note(0.2, 0.1)
+    theirs.note(0.3, 0.05)
+    assert ours.count == 2
+    assert ours.take() == (0.3, 0.1)
+    assert ours.take() == (0.0, 0.0)
 
 
 @pytest.mark.extra

@@ -57,7 +57,7 @@ class Journal(Protocol):
     def bury_all(self, items: int, stored: int) -> None:
         """All items that there were are dead by a committed WIPE. Arguments as for :meth:`bury`."""
 
-    def read(self, ids: Sequence[int], done: Fetched) -> None:
+    def read(self, ids: list[int], done: Fetched) -> None:
         """Have the records of living items read back.
 
         :param done: called later with the records, in the order of ``ids``, or with None and the exception
@@ -106,6 +106,6 @@ class NullJournal:
     def bury_all(self, items: int, stored: int) -> None:
         """Nothing to do."""
 
-    def read(self, ids: Sequence[int], done: Fetched) -> None:
+    def read(self, ids: list[int], done: Fetched) -> None:
         """Never called: it holds nothing that the engine does not hold."""
         raise NotImplementedError

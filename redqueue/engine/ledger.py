@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 ITEM_COST = 64
 """Bytes of memory an item takes besides its record: the object, its share of a container, malloc's rounding."""
-_WINDOW_MOST = 256 << 10
+_WINDOW_MOST = 512 << 10
 """Bytes of a backlog that its queue keeps in memory, where all queues together have room."""
 
 

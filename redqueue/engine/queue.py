@@ -39,7 +39,7 @@ from redqueue.engine.ledger import ITEM_COST, Ledger, StorageFailed
 from redqueue.engine.ready import Ready
 from redqueue.engine.settings import DROP_OLDEST
 from redqueue.journal import record as rec
-from redqueue.journal.record import HAS_EXPIRY, HAS_PLACE, PUT, PUT_HEAD, PUT_SIZE
+from redqueue.journal.record import HAS_EXPIRY, HAS_PLACE, ID_FIELD, PUT, PUT_HEAD, PUT_SIZE
 
 IDLE_SECONDS = 10.0
 """An empty, unused queue is forgotten after this long, with its statistics."""
@@ -51,6 +51,7 @@ LOAD_MOST = 512
 """Items read back from the journal in one go."""
 
 _pack_put = PUT_HEAD.pack
+_from_bytes = int.from_bytes
 
 
 class Queue:
@@ -65,6 +66,7 @@ class Queue:
         "_load",
         "_on_loaded",
         "_on_unused",
+        "_refill_below",
         "abandoned",
         "arrived",
         "bytes",
@@ -128,6 +130,7 @@ class Queue:
         self.flushed = 0
         self.unreadable = ""
         self._load: object = None
+        self._refill_below = 0
         self._on_loaded: list[Callable[[], None]] = []
         self.uncommitted: list[bytes] = []
         self.deadline: float | None = None
@@ -382,13 +385,18 @@ class Queue:
     def _take(self) -> tuple[bytes, int] | None:
         if self.paused or not self.is_settled():
             return None
-        record = self.head()
-        if record is None:
+        arrived, ready = self.arrived, self.ready
+        if arrived and not ready.returned and not arrived[0][1]:  # the short way of a queue that has a backlog
+            record, deliveries = arrived.popleft(), 0
+            if len(arrived) >= self._refill_below:
+                return record, 1
+        elif self.head() is not None:
+            record, deliveries = ready.take_first()
+        else:
             self.detour = self._must_detour()
             return None
-        record, deliveries = self.ready.take_first()
         self.detour = self._must_detour()
-        if self.ready.backlog and 2 * len(self.arrived) < self._window():
+        if ready.backlog and len(arrived) < self._refill_below:
             self.read_back()
         return record, deliveries + 1
 
@@ -632,8 +640,11 @@ class Queue:
 
     def add_to_backlog(self, record: bytes) -> None:
         """An item has arrived behind those that are not in memory."""
-        self.ready.backlog.append(rec.item_id(record))
-        self._cool(1, len(record))
+        self.ready.backlog.append(_from_bytes(record[ID_FIELD], "big"))
+        cost = len(record) + ITEM_COST
+        self.cold_items += 1
+        self.cold_cost += cost
+        self.ledger.cold_cost += cost
 
     def evict(self, most: int, share: int) -> int:
         """Put items out of memory, those that will be delivered last first.
@@ -648,6 +659,7 @@ class Queue:
         if not records:
             records = self.ready.evict(self._fitting(share), most)
         if records:
+            self._refill_below = (self._window() + 1) // 2
             self._cool(len(records), sum(map(len, records)))
             self.detour = True
         return len(records)
@@ -674,7 +686,9 @@ class Queue:
         """Begin to read the next items back that are not in memory, unless that is under way."""
         if self._load is not None:
             return
-        ids, of_backlog = self.ready.missing(self._window())
+        window = self._window()
+        self._refill_below = (window + 1) // 2
+        ids, of_backlog = self.ready.missing(window)
         if ids:
             self._load = load = object()
             self.ledger.journal.read(ids, partial(self._read_back, load, ids, of_backlog))

@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from struct import Struct
 
 from redqueue.journal import record as rec
-from redqueue.journal.record import FANOUT, ID_FIELD, MalformedRecord
+from redqueue.journal.record import FANOUT, ID_FIELD, PUT, PUT_SIZE, REWRITE, MalformedRecord
 from redqueue.journal.segment import path_of
 
 _NEAR = 64 << 10
 """Two items no farther apart than this are read in one go."""
+_NEAR_ALL = 4 * _NEAR
+"""Items that stand within so many bytes are, too."""
 _LONGEST = 1 << 20
 """Bytes read in one go, of several items."""
 _GUESS = 4096
 """Bytes read from the beginning of the last item of a run."""
+_fields = Struct(">BB6xQ12xI").unpack_from
 
 
 class UnreadableItem(OSError):
@@ -40,7 +44,10 @@ def fetch(directory: Path, wanted: Sequence[tuple[int, int]]) -> list[bytes]:
 
 def _end_of_run(wanted: Sequence[tuple[int, int]], start: int) -> int:
     """Where the items end that are read together with the one at ``start``."""
-    first = before = wanted[start][1]
+    positions = [position for _, position in wanted[start:]]
+    first = before = positions[0]
+    if positions[-1] - first <= _NEAR_ALL and sorted(positions) == positions and positions[-1] >> 32 == first >> 32:
+        return len(wanted)
     for i in range(start + 1, len(wanted)):
         position = wanted[i][1]
         if not 0 <= position - before <= _NEAR or position - first > _LONGEST or position >> 32 != first >> 32:
@@ -55,9 +62,15 @@ def _read_run(directory: Path, run: Sequence[tuple[int, int]]) -> list[bytes]:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         data = os.pread(fd, run[-1][1] - run[0][1] + _GUESS, start)
-        records = []
+        records, length = [], len(data)
         for item_id, position in run:
             at = (position & 0xFFFFFFFF) - start
+            if at + PUT_SIZE <= length:
+                kind, attributes, found, size = _fields(data, at)
+                end = at + PUT_SIZE + size
+                if found == item_id and not attributes and end <= length and kind in (PUT, REWRITE):
+                    records.append(data[at:end])
+                    continue
             records.append(_record(fd, path, data, at, start, item_id))
         return records
     finally:

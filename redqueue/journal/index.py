@@ -168,6 +168,23 @@ class Index:
         offset = entry.offsets[i] if i < len(entry.offsets) else 0
         return entry.number << 32 | offset if offset else 0
 
+    def positions(self, ids: list[int]) -> list[int]:
+        """:meth:`position` of each of ``ids``; fast where they ascend and none was moved."""
+        if self.moved or sorted(ids) != ids:
+            return [self.position(item_id) for item_id in ids]
+        found: list[int] = []
+        while len(found) < len(ids):
+            at = len(found)
+            entry = self.native(ids[at])
+            stop = at if entry is None else bisect_left(ids, entry.first_id + len(entry.offsets), at)
+            if entry is None or stop == at:
+                found.append(0)
+                continue
+            base, first_id, offsets = entry.number << 32, entry.first_id, entry.offsets
+            run = [offsets[item_id - first_id] for item_id in ids[at:stop]]
+            found += [offset and base | offset for offset in run]
+        return found
+
     def add(self, entry: SegmentEntry, item_id: int, offset: int) -> None:
         """A new item stands at ``offset`` of the youngest segment."""
         gap = item_id - entry.first_id - len(entry.offsets)

@@ -258,14 +258,12 @@ class Log:
         self.live_bytes -= stored
         self._burials.clear()
 
-    def read(self, ids: Sequence[int], done: Fetched) -> None:
+    def read(self, ids: list[int], done: Fetched) -> None:
         """Have the records of living items read back.
 
         :param done: called later with the records, in the order of ``ids``, or with None and the exception
         """
-        where = self.index.position
-        wanted = [(item_id, where(item_id)) for item_id in ids]
-        self._fetch(wanted, done)
+        self._fetch([*zip(ids, self.index.positions(ids), strict=True)], done)
 
     def read_copies(self, wanted: Sequence[tuple[int, int]], done: Callable[[BaseException | None], None]) -> None:
         """Have items read that are to be copied to the current segment; then ``copies`` has them."""
@@ -653,14 +651,22 @@ class Log:
         """The items with these records are acknowledged."""
         index, entry = self.index, self._entry
         first_id, offsets, moved, freed = entry.first_id, entry.offsets, bool(index.moved), 0
+        older, older_ids = entry, range(0)  # mostly they come from one segment
         for record in acks:
             item_id = _from_bytes(record[ID_FIELD], "big")
             freed += len(record)
-            if moved or item_id < first_id:
+            if moved:
                 index.bury(item_id)
-            else:
+            elif item_id >= first_id:
                 offsets[item_id - first_id] = 0
                 entry.live -= 1
+            elif item_id not in older_ids:
+                index.bury(item_id)
+                older = index.native(item_id) or entry
+                older_ids = range(older.first_id, older.first_id + len(older.offsets))
+            elif older.offsets[item_id - older_ids.start]:
+                older.offsets[item_id - older_ids.start] = 0
+                older.live -= 1
         self.live_items -= len(acks)
         self.live_bytes -= freed
 

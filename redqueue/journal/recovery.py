@@ -338,7 +338,8 @@ class Recovery:
                 else:
                     index.add(entry, item_id, base + at)
                     next_id = entry.first_id + len(offsets)
-                last_id = max(last_id, item_id)
+                if item_id > last_id:
+                    last_id = item_id
                 at = stop
             elif kind == ACK:
                 at = self._apply_acks(payload, at)
@@ -378,8 +379,15 @@ class Recovery:
         index = self._index
         rest = payload[at::9]
         if rest.count(rec.ACK_KIND) == len(rest) and len(rest) * 9 == len(payload) - at:
+            # Mostly they come from one segment; what lives in it is counted at the end.
+            moved, offsets, ids = bool(index.moved), array("I"), range(0)
             for (item_id,) in _ACK_FIELDS.iter_unpack(payload[at:]):
+                if item_id in ids and not moved:
+                    offsets[item_id - ids.start] = 0
+                    continue
                 index.bury(item_id)
+                if home := index.native(item_id):
+                    offsets, ids = home.offsets, range(home.first_id, home.first_id + len(home.offsets))
             return len(payload)
         index.bury(_ACK_FIELDS.unpack_from(payload, at)[0])
         return at + rec.ACK_RECORD.size
@@ -499,6 +507,7 @@ class Census:
         groups, first_id, base = self._groups, entry.first_id, entry.number << 32
         given_back = 0
         number, group = b"", RecoveredQueue()
+        append, payload_bytes = group.ids.append, 0
         for i in entry.first_live(0, len(offsets)):
             offset = offsets[i]
             kind, attributes, queue, size = fields(content, offset)
@@ -507,11 +516,14 @@ class Census:
                     offsets[i] = 0
                 continue
             if queue != number:
+                group.bytes += payload_bytes
                 number, group = queue, groups.get(queue) or self._group(queue)
-            group.ids.append(first_id + i)
-            group.bytes += size
+                append, payload_bytes = group.ids.append, 0
+            append(first_id + i)
+            payload_bytes += size
             if offset - given_back > _STEP:
                 given_back = _give_back(content, given_back, offset)
+        group.bytes += payload_bytes
         self._maps.pop(entry.number).close()
 
     def _group(self, number: bytes) -> RecoveredQueue:
