@@ -22,7 +22,7 @@ from redqueue.engine.settings import QueueSettings
 from redqueue.journal.log import Log
 from redqueue.journal.recovery import Recovered
 from redqueue.journal.worker import Worker
-from redqueue.protocol.classic import COMMANDS
+from redqueue.protocol.commands import CODECS, COMMANDS
 from redqueue.protocol.request import Requests
 from redqueue.protocol.service import Service
 from redqueue.server.connection import Connection, Connections
@@ -58,7 +58,7 @@ def measure(connections: int, rounds: int, directory: Path | None) -> float:
         journal = Log(directory, Recovered(), segment_size=1 << 30, sync=False, wall_ns=time.time_ns, worker=worker)
     broker = Broker(QueueSettings(), clock, journal or NullJournal())
     soon: list[Callable[[], None]] = []
-    service = Service(broker, Requests(COMMANDS, 1 << 20), None)  # type: ignore[arg-type]
+    service = Service(broker, Requests(COMMANDS, 1 << 20), None, CODECS)  # type: ignore[arg-type]
     commit = GroupCommit(soon.append, service, journal)
     registry = Connections(0)
     clients = []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from redqueue.protocol.classic import COMMANDS
+from redqueue.protocol.commands import COMMANDS
 from redqueue.protocol.key import MAX_KEY
 from redqueue.protocol.request import MAX_LINE
 from redqueue.server import tcp

@@ -96,11 +96,14 @@ class Broker(Ledger):
 
     # -- rare verbs ---------------------------------------------------------
 
-    def swap(self, token: int, name: bytes, payload: bytes, flags: int, expires: int | None, receipt: Any) -> Swap:
+    def swap(
+        self, token: int, name: bytes, payload: bytes, flags: int, expires: int | None, receipt: Any, delay: float = 0.0
+    ) -> Swap:
         """Acknowledge the reservation ``token`` and append an item to ``name``: both or neither.
 
         :param expires: as for :meth:`Queue.put`; None for an item that has
             expired already, which is acknowledged into nothing
+        :param delay: seconds before the item is ready
         :raises StorageFailed: when the journal has failed
         """
         reservation = self.tokens.get(token)
@@ -114,7 +117,7 @@ class Broker(Ledger):
             freed_bytes = freed * rec.payload_size(reservation.record)
             queue.items -= freed
             queue.bytes -= freed_bytes
-            taken = queue.put(payload, flags, expires, receipt)
+            taken = queue.put(payload, flags, expires, receipt, delay)
             queue.items += freed
             queue.bytes += freed_bytes
             if not taken:

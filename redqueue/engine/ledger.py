@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
+from weakref import WeakValueDictionary
 
 from redqueue.engine.clock import Clock
-from redqueue.engine.consumer import Consumer, Reservation
+from redqueue.engine.consumer import Consumer, NamedConsumer, Reservation, Source, Waiter
 from redqueue.engine.deadlines import Deadlines
 from redqueue.engine.journal import Journal
 from redqueue.engine.settings import QueueSettings
@@ -69,6 +70,7 @@ class Ledger:
         self.acks: list[tuple[Reservation, Consumer, Any]] = []
         self._effects: list[tuple[Callable[[], None], Callable[[], None], Any]] = []
         self.tokens: dict[int, Reservation] = {}
+        self.named: WeakValueDictionary[bytes, NamedConsumer] = WeakValueDictionary()
         self._token_source = Tokens(clock.wall)
         self.failure = ""
         self.draining = False
@@ -115,6 +117,32 @@ class Ledger:
         """Take no new items while ``on``; gets and acknowledgements go on."""
         self.draining = on
         self.refusing = on or bool(self.failure)
+
+    # -- consumers ----------------------------------------------------------
+
+    def consumer_named(self, name: bytes) -> NamedConsumer:
+        """The consumer ``name``, made if it has nothing and waits nowhere."""
+        consumer = self.named.get(name)
+        if consumer is None:
+            self.named[name] = consumer = NamedConsumer()
+        return consumer
+
+    def wait(
+        self,
+        queues: Iterable[Source],
+        consumer: Consumer,
+        seconds: float,
+        timeout: float | None,
+        deliver: Callable[[Reservation | None], None],
+    ) -> Waiter:
+        """Stand in the lines of ``queues`` for the first item of any, at most ``seconds``.
+
+        :param timeout: seconds until the reservation's deadline; None for the queue's own
+        :param deliver: called once, with the reservation, or None when the time is over
+        """
+        waiter = Waiter(queues, consumer, timeout, deliver, self.deadlines)
+        waiter.stand(self.clock.now + seconds)
+        return waiter
 
     # -- tokens -------------------------------------------------------------
 

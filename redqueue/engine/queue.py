@@ -27,6 +27,7 @@ from itertools import islice
 from typing import Any
 
 from redqueue.engine.consumer import Consumer, Reservation, Waiter
+from redqueue.engine.delayed import Delayed
 from redqueue.engine.ledger import Ledger
 from redqueue.engine.ready import Ready
 from redqueue.journal import record as rec
@@ -58,6 +59,7 @@ class Queue:
         "cancelled",
         "created",
         "deadline",
+        "delayed",
         "detour",
         "expired",
         "flushes",
@@ -91,6 +93,7 @@ class Queue:
         self.ready = Ready()
         self.arrived = self.ready.arrived
         self.waiters: OrderedDict[Waiter, None] = OrderedDict()
+        self.delayed: dict[Delayed, None] = {}
         self.detour = False
         self.unsettled = 0
         self.mortal = 0
@@ -111,13 +114,14 @@ class Queue:
 
     # -- puts ---------------------------------------------------------------
 
-    def put(self, payload: bytes, flags: int, expires: int, receipt: Any) -> bool:
+    def put(self, payload: bytes, flags: int, expires: int, receipt: Any, delay: float = 0.0) -> bool:
         """Append an item.
 
         :param payload: the item's bytes
         :param flags: 32-bit client flags
         :param expires: wall-clock nanoseconds at which its TTL passes, 0 for never
         :param receipt: handed back by ``rollback`` if the journal cannot take it
+        :param delay: seconds before it is ready
         :returns: False where the queue is full or the server takes no items
         :raises StorageFailed: when the journal has failed
         """
@@ -137,10 +141,30 @@ class Queue:
         self.items += 1
         self.bytes += size
         ledger.journal_put(record)
-        ledger.puts.append((self, record, receipt))
+        if delay:
+            self._put_later(record, delay, receipt)
+        else:
+            ledger.puts.append((self, record, receipt))
         return True
 
-    def put_first(self, payload: bytes, flags: int, expires: int, receipt: Any) -> bool:
+    def _put_later(self, record: bytes, delay: float, receipt: Any) -> None:
+        def commit() -> None:
+            self.total_items += 1
+            self._delay(record, 0, delay)
+
+        self.ledger.effect(commit, lambda: self.discount(record), receipt)
+
+    def _delay(self, record: bytes, deliveries: int, seconds: float) -> None:
+        delayed = Delayed(self, record, deliveries)
+        self.delayed[delayed] = None
+        self.ledger.deadlines.set(delayed, self.ledger.clock.now + seconds)
+
+    def end_delay(self, delayed: Delayed) -> None:
+        """An item is ready now."""
+        del self.delayed[delayed]
+        self._insert(delayed.record, delayed.deliveries)
+
+    def put_first(self, payload: bytes, flags: int, expires: int, receipt: Any, delay: float = 0.0) -> bool:
         """Put an item at the head, the next one out. Arguments and result as :meth:`put`."""
         ledger = self.ledger
         if ledger.refusing or (self.settings.bounded and self._full(len(payload))):
@@ -154,6 +178,9 @@ class Queue:
         self.items += 1
         self.bytes += len(payload)
         ledger.journal_put(record)
+        if delay:
+            self._put_later(record, delay, receipt)
+            return True
 
         def commit() -> None:
             self.total_items += 1
@@ -387,10 +414,14 @@ class Queue:
         self.abandoned += 1
         self._return(reservation)
 
-    def cancel(self, reservation: Reservation) -> None:
-        """The consumer gives the item back: ready again at the old place."""
+    def cancel(self, reservation: Reservation, delay: float = 0.0) -> None:
+        """The consumer gives the item back: ready again at the old place, ``delay`` seconds from now."""
         self.cancelled += 1
-        self._return(reservation)
+        if delay:
+            self._release(reservation)
+            self._delay(reservation.record, reservation.deliveries, delay)
+        else:
+            self._return(reservation)
 
     def time_out(self, reservation: Reservation) -> None:
         """The deadline of the reservation passed: ready again at the old place."""
@@ -427,25 +458,24 @@ class Queue:
         :param timeout: the reservation's deadline, as for :meth:`reserve`
         :param deliver: called once, with the reservation, or None when the time is over
         """
-        waiter = Waiter(self, consumer, timeout, deliver)
+        return self.ledger.wait([self], consumer, seconds, timeout, deliver)
+
+    def join_line(self, waiter: Waiter) -> None:
+        """``waiter`` stands at the end of the line."""
         self.waiters[waiter] = None
-        consumer.waiter = waiter
-        self.ledger.deadlines.set(waiter, self.ledger.clock.now + seconds)
-        return waiter
 
     def leave_line(self, waiter: Waiter) -> None:
-        """``waiter`` waits no more."""
+        """``waiter`` stands in this line no more."""
         self.waiters.pop(waiter, None)
-        waiter.consumer.waiter = None
-        self.ledger.deadlines.clear(waiter)
         self.rest_if_empty()
 
     def serve(self) -> None:
         """Hand ready items to those who wait, in the order of their arrival."""
         while self.waiters and self.is_settled() and self.head() is not None:
-            waiter = next(iter(self.waiters))
-            self.leave_line(waiter)
-            waiter.deliver(self.reserve(waiter.consumer, waiter.timeout))
+            waiter, _ = self.waiters.popitem(last=False)
+            assert waiter.consumer is not None
+            waiter.serve(self, self.reserve(waiter.consumer, waiter.timeout))
+            self.rest_if_empty()
 
     # -- time ---------------------------------------------------------------
 
@@ -526,6 +556,11 @@ class Queue:
     def _drop_first(self) -> None:
         self._expire_item(self.ready.take_first()[0])
 
+    def head_deliveries(self) -> int:
+        """How often the ready head, which :meth:`head` has shown, was delivered before."""
+        returned = self.ready.returned
+        return returned[0][2] if returned and returned[0][1] is self.ready.first() else 0
+
     def peek(self, index: int) -> bytes | None:
         """The record of the ``index``-th ready item, from 0, without reserving it; None where there is none.
 
@@ -552,6 +587,11 @@ class Queue:
             if reservation.record[ID_FIELD] < bar:
                 self._release(reservation)
                 dropped.append(reservation.record)
+        for delayed in list(self.delayed):
+            if delayed.record[ID_FIELD] < bar:
+                del self.delayed[delayed]
+                self.ledger.deadlines.clear(delayed)
+                dropped.append(delayed.record)
         self.items -= len(dropped)
         if self.items:
             self.bytes -= sum(map(rec.payload_size, dropped))

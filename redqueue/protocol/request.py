@@ -16,11 +16,17 @@ MAX_LINE = 8192
 """Bytes of a command line, without its end."""
 MAX_BODY = 2**31 - 3
 """Bytes; a greater number is no length (memcached: INT_MAX - 2)."""
+_TOKEN = b" C"
+"""Begins the token in the line of a meta command."""
+_TOKEN_SIZE = 21
+"""Digits of a number under 2**63, and CR LF."""
 _CACHED_LINE = 300
 _CACHED_LINES = 4096
 
 Run = Callable[[Any, "Request", bytes], None]
 """Carries a request out: takes the session, the request and the body."""
+Say = Callable[["Request", bytes], bytes]
+"""Puts an answer, one of those in :mod:`redqueue.protocol.replies`, in the words of another protocol."""
 
 
 class Request:
@@ -29,22 +35,40 @@ class Request:
     :ivar run: does it: takes the session, this request and the body
     :ivar size: length of the body that follows, bytes; -1 for none
     :ivar skip: length of a body that is to be swallowed; -1 for none
-    :ivar reply: for a refused line, what to answer
+    :ivar reply: what to answer: for a refused line, and for plain sets and deletes that succeed
+    :ivar say: puts an answer in other words than those of the classic verbs; None where they do
+    :ivar denial: what to answer should the journal fail; empty for the classic words
+    :ivar suffix: what is behind an answer's first word
+    :ivar volatile: whether the same line is not likely to come again
+    :ivar shape: the line up to a token that is its last word; empty for none
+    :ivar initial: what a counter that is missing begins with; None for no such thing
     """
 
     __slots__ = (
+        "consumer",
+        "delay",
         "delta",
+        "denial",
         "exptime",
         "flags",
         "heads",
+        "initial",
         "keys",
         "noreply",
+        "opaque",
+        "opcode",
         "queue",
+        "quiet",
         "reply",
         "run",
+        "say",
+        "shape",
         "size",
         "skip",
+        "suffix",
         "token",
+        "verb",
+        "volatile",
         "with_token",
         "words",
     )
@@ -64,6 +88,18 @@ class Request:
         self.keys: Sequence[Key] = ()
         self.words: Sequence[bytes] = ()
         self.reply = b""
+        self.denial = b""
+        self.suffix = b""
+        self.shape = b""
+        self.say: Say | None = None
+        self.verb = run
+        self.quiet = False
+        self.volatile = False
+        self.delay = 0.0
+        self.consumer: bytes | None = None
+        self.initial: int | None = None
+        self.opcode = 0
+        self.opaque = b""
 
 
 class BadRequest(Exception):
@@ -102,9 +138,19 @@ class Requests:
         self._max_body = max_body
         self.known: dict[bytes, Request] = {}
         self.known_heads: dict[bytes, Request] = {}
+        self._shapes: dict[bytes, Request] = {}
 
     def parse(self, line: bytes) -> Request:
-        """The request of a whole line, its end included; a bad line gives one that refuses."""
+        """The request of a whole line, its end included; a bad line gives one that refuses.
+
+        A line that ends in a token, which no other line will have, is known by
+        what comes before the token. Its request has no body and is valid until the next call.
+        """
+        shape, _, token = line.partition(_TOKEN)
+        known = self._shapes.get(shape)
+        if known is not None and token[:-2].isdigit() and token.endswith(b"\r\n") and len(token) <= _TOKEN_SIZE:
+            known.token = int(token)
+            return known
         words = [word for word in line.rstrip(b"\n").removesuffix(b"\r").split(b" ") if word]
         command = self._commands.get(words[0]) if words else None
         if command is None:
@@ -118,7 +164,12 @@ class Requests:
             return self._refusal(words, error.reply, -1)
         if request.size > self._max_body:
             return self._refusal(words, replies.TOO_LARGE, request.size)
-        if len(line) <= _CACHED_LINE:
+        if request.volatile:
+            if request.shape and len(request.shape) <= _CACHED_LINE:
+                if len(self._shapes) >= _CACHED_LINES:
+                    self._shapes.clear()
+                self._shapes[request.shape] = request
+        elif len(line) <= _CACHED_LINE:
             if len(self.known) >= _CACHED_LINES:
                 self.known.clear()
                 self.known_heads.clear()

@@ -18,13 +18,14 @@ So the requests of one client are carried out, and answered, strictly in order.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
-from redqueue.engine.consumer import Consumer
+from redqueue.engine.consumer import Consumer, Waiter
 from redqueue.engine.ledger import StorageFailed
 from redqueue.protocol import replies
 from redqueue.protocol.request import MAX_LINE, Request
 from redqueue.protocol.service import Owner, Service
-from redqueue.protocol.unfinished import PartialBody, PartialLine, Swallow, Unfinished
+from redqueue.protocol.unfinished import FirstByte, PartialBody, PartialLine, Swallow, Unfinished
 
 WAITING = 1
 COMMIT = 2
@@ -40,6 +41,11 @@ MAX_OUTPUT = 1 << 20
 """Bytes of unsent replies above which a session stalls (CONTRACT section 7)."""
 
 
+Receipt: TypeAlias = "tuple[list[bytes], int] | tuple[list[bytes], int, bytes] | Session | None"
+"""A list of replies, the index of the one to change, and to what if not to the classic words; or
+a session whose replies have come too far for that; or nothing, where there is no reply."""
+
+
 class Session:
     """The state of one conversation.
 
@@ -51,6 +57,7 @@ class Session:
     :ivar stalled: 0, or why no further request is carried out
     :ivar eof: whether the client has said that it sends no more
     :ivar last_put: number of the last batch with an item of this client
+    :ivar waiter: its place in the lines of the queues it waits for
     :ivar closing: whether the connection is to be closed once ``out`` is sent
     :ivar complaint: for the log, why the session was closed; empty for no reason worth a line
     """
@@ -78,6 +85,7 @@ class Session:
         "queues",
         "retrying",
         "stalled",
+        "waiter",
     )
 
     def __init__(self, service: Service, owner: Owner) -> None:
@@ -101,8 +109,9 @@ class Session:
         self.backlog_size = 0
         self._backlog: list[bytes] | None = None
         self._interrupted = False
-        self._unfinished: Unfinished | None = None
+        self._unfinished: Unfinished | None = FirstByte()
         self.eof = False
+        self.waiter: Waiter | None = None
 
     # -- input ----------------------------------------------------------------
 
@@ -145,7 +154,7 @@ class Session:
             self._interrupted = False
             if self.retrying and data:
                 self.retrying = False
-                self._keep_first(data)
+                self.keep_first(data)
 
     def _go_on(self, data: bytes) -> None:
         """Take ``data`` while stalled, closing, or in the middle of something."""
@@ -154,7 +163,7 @@ class Session:
             return
         data = self._continue(data)
         if self.stalled or self.closing:
-            self._keep_first(data)
+            self.keep_first(data)
         else:
             self._run(data)
 
@@ -205,7 +214,7 @@ class Session:
                 if self.closing:
                     return
                 if self.stalled:
-                    self._keep_first(data[pos:])
+                    self.keep_first(data[pos:])
                     return
                 data = self._continue(data[pos:]) if self._unfinished is not None else data[pos:]
                 pos = 0
@@ -232,7 +241,7 @@ class Session:
         """The client sends no more. What it has asked is still answered; a waiting get leaves the line."""
         self.eof = True
         self.broker.clock.tick()
-        waiter = self.consumer.waiter
+        waiter, self.waiter = self.waiter, None
         if waiter is not None:
             waiter.cancel()
             waiter.deliver(None)
@@ -251,6 +260,9 @@ class Session:
         self._backlog = None
         self._unfinished = None
         self.broker.clock.tick()
+        if self.waiter is not None:
+            self.waiter.cancel()
+            self.waiter = None
         self.consumer.close()
 
     def _keep(self, data: bytes) -> None:
@@ -262,7 +274,7 @@ class Session:
             if self.backlog_size > MAX_BACKLOG and self._owner is not None:
                 self._owner.pause_input()
 
-    def _keep_first(self, data: bytes) -> None:
+    def keep_first(self, data: bytes) -> None:
         """``data`` comes before all that is kept already."""
         if data and not self.closing:
             self._backlog = [data, *(self._backlog or ())]
@@ -284,6 +296,10 @@ class Session:
     def _continue(self, data: bytes) -> bytes:
         """Give ``data`` to what is unfinished; returns what comes behind it, beginning with a line."""
         while data and (unfinished := self._unfinished) is not None:
+            if isinstance(unfinished, FirstByte):
+                opens = self._service.codecs.get(data[0])
+                if opens is not None:
+                    self._unfinished = unfinished = opens(self)
             rest = unfinished.feed(data)
             if rest is None:
                 return b""
@@ -312,12 +328,19 @@ class Session:
     # -- for the commands ---------------------------------------------------------
 
     def answer(self, request: Request, reply: bytes) -> None:
-        """Answer a request, unless it asked for silence."""
-        if not request.noreply:
+        """Answer a request, unless it asked for silence.
+
+        :param reply: one of those in :mod:`redqueue.protocol.replies`, or a number and CR LF
+        """
+        if request.say is not None:
+            self.out.append(request.say(request, reply))
+        elif not request.noreply:
             self.out.append(reply)
 
-    def receipt(self, request: Request) -> tuple[list[bytes], int] | None:
+    def receipt(self, request: Request) -> Receipt:
         """Where the reply that comes next can be changed to an error, should the journal fail."""
+        if request.denial:
+            return self.out, len(self.out), request.denial
         return None if request.noreply else (self.out, len(self.out))
 
     def refuse(self, request: Request) -> None:
@@ -342,17 +365,17 @@ class Session:
     def answer_failure(self, request: Request) -> None:
         """The journal has failed."""
         self.counters.storage_errors += 1
-        if request.noreply:
-            self.counters.noreply_errors += 1
-        else:
-            self.out.append(replies.OUT_OF_MEMORY)
+        self._answer_refusal(request, replies.OUT_OF_MEMORY)
 
     def answer_not_stored(self, request: Request) -> None:
         """The queue is full or the server takes no items."""
+        self._answer_refusal(request, replies.NOT_STORED)
+
+    def _answer_refusal(self, request: Request, reply: bytes) -> None:
         if request.noreply:
             self.counters.noreply_errors += 1
         else:
-            self.out.append(replies.NOT_STORED)
+            self.answer(request, reply)
 
     def close_after_reply(self, complaint: str = "") -> None:
         """Send what is in ``out``, then close the connection."""
@@ -402,6 +425,15 @@ class Session:
         self.out = []
         self.out_bytes = 0
         return out
+
+
+def deny(receipt: Receipt) -> None:
+    """The journal has failed: what was answered becomes an error."""
+    if isinstance(receipt, Session):
+        receipt.close_after_reply("the journal could not be written while it was being answered")
+    elif receipt is not None:
+        out, index, *denial = receipt
+        out[index] = denial[0] if denial else replies.OUT_OF_MEMORY
 
 
 def foreign_protocol(words: Sequence[bytes]) -> str:

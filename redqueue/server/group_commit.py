@@ -12,12 +12,12 @@ import errno
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 from redqueue.engine.ledger import Batch
 from redqueue.journal.log import Log
-from redqueue.protocol.replies import OUT_OF_MEMORY
 from redqueue.protocol.service import NO_LIMIT, Service
+from redqueue.protocol.session import deny
 
 log = logging.getLogger(__name__)
 
@@ -169,7 +169,7 @@ class GroupCommit:
     def _fail(self, batch: Batch, error: BaseException) -> None:
         """The frame of ``batch`` could not be written: nothing of it has happened, and all of it is answered so."""
         for receipt in self._broker.rollback(batch):
-            _deny(receipt)
+            deny(receipt)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             log.error("the journal's disk is full (%s); requests that write are refused until there is room", error)
         else:
@@ -183,13 +183,3 @@ class GroupCommit:
                 "on the disk as far as it keeps it. Check the disk, then start the server again",
                 error,
             )
-
-
-def _deny(receipt: Any) -> None:
-    if receipt is None:
-        return
-    if isinstance(receipt, tuple):
-        out, index = receipt
-        out[index] = OUT_OF_MEMORY
-    else:
-        receipt.close_after_reply("the journal could not be written while it was being answered")

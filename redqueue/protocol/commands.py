@@ -1,0 +1,13 @@
+"""All verbs of all protocols."""
+
+from __future__ import annotations
+
+from redqueue.protocol import classic
+from redqueue.protocol.request import Parse, Run
+from redqueue.protocol.service import Codec
+
+COMMANDS: dict[bytes, tuple[Parse, Run]] = {**classic.COMMANDS}
+"""By verb, how its line is parsed and what it runs."""
+
+CODECS: dict[int, Codec] = {}
+"""By the first byte of a connection, protocols that are not text."""
