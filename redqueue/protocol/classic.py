@@ -247,7 +247,7 @@ def run_acknowledge(session: Session, request: Request, body: bytes) -> None:
 def held_reservation(session: Session, request: Request) -> Reservation | None:
     """The reservation that the request's token stands for on its queue, or else the consumer's oldest one; or None."""
     broker = session.broker
-    if request.token:
+    if request.with_token:
         reservation = broker.tokens.get(request.token)
         return reservation if reservation is not None and reservation.queue.name == request.queue else None
     if request.consumer is None:
@@ -336,7 +336,11 @@ def _change_number(session: Session, request: Request, delta: int) -> None:
         counters.decr_hits += 1
         number = max(0, number + delta)
     text = b"%d" % number
-    queue.rewrite_head(text, rec.flags(head), rec.expires(head), session.receipt(request))
+    expires = rec.expires(head)
+    if request.ttl is not None:
+        moment = session.expiry(request.ttl)
+        expires = session.broker.clock.wall if moment is None else moment
+    queue.rewrite_head(text, rec.flags(head), expires, session.receipt(request))
     _answer_after_commit(session, request, text + b"\r\n")
 
 

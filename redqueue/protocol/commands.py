@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from redqueue.protocol import classic
+from redqueue.protocol import classic, meta
 from redqueue.protocol.request import Parse, Run
 from redqueue.protocol.service import Codec
 
-COMMANDS: dict[bytes, tuple[Parse, Run]] = {**classic.COMMANDS}
+COMMANDS: dict[bytes, tuple[Parse, Run]] = {**classic.COMMANDS, **meta.COMMANDS}
 """By verb, how its line is parsed and what it runs."""
 
 CODECS: dict[int, Codec] = {}

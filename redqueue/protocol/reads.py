@@ -15,10 +15,10 @@ from redqueue.protocol.replies import END
 from redqueue.protocol.request import BadRequest, Request, Run, signed
 from redqueue.protocol.session import COMMIT, WAITING, Session
 
-_COUNTED = 256
+COUNTED = 256
 """A value at least this long counts towards the session's limit of unsent output."""
 
-_KEPT_HEADS = 64
+KEPT_HEADS = 64
 """VALUE lines remembered for one key."""
 
 
@@ -74,7 +74,7 @@ def parse_gats(words: list[bytes], run: Run) -> Request:
 def _head(request: Request, record: bytes) -> bytes:
     """The VALUE line for an item, remembered by the eight bytes of its record that say flags and size."""
     head = b"VALUE %b %d %d\r\n" % (request.queue, rec.flags(record), rec.payload_size(record))
-    if len(request.heads) >= _KEPT_HEADS:
+    if len(request.heads) >= KEPT_HEADS:
         request.heads.clear()
     request.heads[record[24:32]] = head
     return head
@@ -98,7 +98,7 @@ def run_get(session: Session, request: Request, body: bytes) -> None:
             head = request.heads.get(record[24:32]) or _head(request, record)
             payload = rec.payload(record) if record[1] else record[32:]
             session.out.append(b"%b%b\r\nEND\r\n" % (head, payload))
-            if len(record) > _COUNTED:
+            if len(record) > COUNTED:
                 session.count_output(len(record))
             return
     if (broker if queue is None else queue).settings.wait:

@@ -39,6 +39,9 @@ class Request:
     :ivar say: puts an answer in other words than those of the classic verbs; None where they do
     :ivar denial: what to answer should the journal fail; empty for the classic words
     :ivar suffix: what is behind an answer's first word
+    :ivar quiet: whether success is not answered
+    :ivar hides_misses: whether quiet mode hides ``NOT_FOUND`` too
+    :ivar ttl: the TTL that a counter gets, by the rule for exptime; None for the one it has
     :ivar volatile: whether the same line is not likely to come again
     :ivar shape: the line up to a token that is its last word; empty for none
     :ivar initial: what a counter that is missing begins with; None for no such thing
@@ -52,6 +55,7 @@ class Request:
         "exptime",
         "flags",
         "heads",
+        "hides_misses",
         "initial",
         "keys",
         "noreply",
@@ -67,6 +71,7 @@ class Request:
         "skip",
         "suffix",
         "token",
+        "ttl",
         "verb",
         "volatile",
         "with_token",
@@ -94,6 +99,8 @@ class Request:
         self.say: Say | None = None
         self.verb = run
         self.quiet = False
+        self.hides_misses = False
+        self.ttl: int | None = None
         self.volatile = False
         self.delay = 0.0
         self.consumer: bytes | None = None
@@ -146,7 +153,7 @@ class Requests:
         A line that ends in a token, which no other line will have, is known by
         what comes before the token. Its request has no body and is valid until the next call.
         """
-        shape, _, token = line.partition(_TOKEN)
+        shape, _, token = line.rpartition(_TOKEN)
         known = self._shapes.get(shape)
         if known is not None and token[:-2].isdigit() and token.endswith(b"\r\n") and len(token) <= _TOKEN_SIZE:
             known.token = int(token)
