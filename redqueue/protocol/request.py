@@ -136,13 +136,14 @@ class Requests:
     :param commands: by verb, how its line is parsed and what it runs
     :param max_body: the longest body taken, bytes
 
+    :ivar max_body: the longest body taken, bytes
     :ivar known: by the whole line, its LF included
     :ivar known_heads: the same by the line without its LF
     """
 
     def __init__(self, commands: dict[bytes, tuple[Parse, Run]], max_body: int) -> None:
         self._commands = commands
-        self._max_body = max_body
+        self.max_body = max_body
         self.known: dict[bytes, Request] = {}
         self.known_heads: dict[bytes, Request] = {}
         self._shapes: dict[bytes, Request] = {}
@@ -169,7 +170,7 @@ class Requests:
             return self._refusal(words, error.reply, error.skip)
         except BadKey as error:
             return self._refusal(words, error.reply, -1)
-        if request.size > self._max_body:
+        if request.size > self.max_body:
             return self._refusal(words, replies.TOO_LARGE, request.size)
         if request.volatile:
             if request.shape and len(request.shape) <= _CACHED_LINE:

@@ -33,6 +33,7 @@ OUTPUT = 3
 
 MAX_RELATIVE = 60 * 60 * 24 * 30
 """Seconds; a greater exptime is a Unix time (memcached's protocol.txt, Expiration times)."""
+_FIRST_BYTE = FirstByte()
 _SHORT = 4096
 """Bytes up to which what has arrived is likely to be one request."""
 MAX_BACKLOG = 1 << 16
@@ -109,7 +110,7 @@ class Session:
         self.backlog_size = 0
         self._backlog: list[bytes] | None = None
         self._interrupted = False
-        self._unfinished: Unfinished | None = FirstByte()
+        self._unfinished: Unfinished | None = _FIRST_BYTE
         self.eof = False
         self.waiter: Waiter | None = None
 
@@ -275,7 +276,7 @@ class Session:
                 self._owner.pause_input()
 
     def keep_first(self, data: bytes) -> None:
-        """``data`` comes before all that is kept already."""
+        """Keep ``data``, which comes before all that is kept already."""
         if data and not self.closing:
             self._backlog = [data, *(self._backlog or ())]
             self.backlog_size += len(data)
@@ -296,7 +297,7 @@ class Session:
     def _continue(self, data: bytes) -> bytes:
         """Give ``data`` to what is unfinished; returns what comes behind it, beginning with a line."""
         while data and (unfinished := self._unfinished) is not None:
-            if isinstance(unfinished, FirstByte):
+            if unfinished is _FIRST_BYTE:
                 opens = self._service.codecs.get(data[0])
                 if opens is not None:
                     self._unfinished = unfinished = opens(self)
@@ -324,6 +325,24 @@ class Session:
         self._unfinished = Swallow(0)
         self._interrupted = True
         self._answer_error(replies.BAD_CHUNK, request.noreply)
+
+    # -- for the codecs of other protocols -----------------------------------------
+
+    @property
+    def max_body(self) -> int:
+        """The longest body taken, bytes."""
+        return self._service.requests.max_body
+
+    def carry_out(self, request: Request, body: bytes) -> bool:
+        """Carry out a request; returns whether it is done, and not to be carried out again once the session resumes."""
+        try:
+            request.run(self, request, body)
+        except StorageFailed:
+            self.answer_failure(request)
+        self._interrupted = False
+        done = not self.retrying
+        self.retrying = False
+        return done
 
     # -- for the commands ---------------------------------------------------------
 
