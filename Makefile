@@ -13,7 +13,7 @@ ARGS ?=
 # Arguments for pytest, for instance: make test PYTEST_ARGS="-k options"
 PYTEST_ARGS ?=
 
-.PHONY: help serve test test-all lint bench crash clean
+.PHONY: help serve test test-all lint bench crash fuzz clean
 
 help:
 	@echo "make serve      install and run the daemon on 127.0.0.1:12345, journal in ./log (ARGS=... for its options)"
@@ -21,6 +21,7 @@ help:
 	@echo "make test-all   the same and those that need Debian packages (clients in other languages, peers)"
 	@echo "make lint       ruff and mypy"
 	@echo "make crash      kill -9 under load against a ledger (ROUNDS=200 SEED=1)"
+	@echo "make fuzz       random conversations with the protocol layer (MINUTES=60 SEED=1)"
 	@echo "make bench      compare speed with memcached, beanstalkd and redis, those that are installed"
 	@echo "make clean      remove .venv and what the tools leave behind, but no journal"
 
@@ -64,6 +65,10 @@ ROUNDS ?= 200
 SEED ?= 1
 crash: $(VENV)/.redqueue-test
 	$(BIN)/python -m tests.crash --rounds $(ROUNDS) --seed $(SEED)
+
+MINUTES ?= 60
+fuzz: $(VENV)/.redqueue-test
+	$(BIN)/python -m tests.fuzz_protocol --minutes $(MINUTES) --seed $(SEED)
 
 bench: $(VENV)/.redqueue
 	$(BIN)/python -m benchmarks.compare

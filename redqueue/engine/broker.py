@@ -54,6 +54,8 @@ class Broker(Ledger):
 
     def forget(self, queue: Queue) -> None:
         """An empty queue that nobody uses costs nothing from here on."""
+        if self.queues.get(queue.name) is not queue:
+            return  # it was forgotten before, while a flush that touched it was on its way to the journal
         del self.queues[queue.name]
         self.journal.close_queue(queue.number)
 

@@ -556,10 +556,9 @@ class Queue:
     def _drop_first(self) -> None:
         self._expire_item(self.ready.take_first()[0])
 
-    def head_deliveries(self) -> int:
-        """How often the ready head, which :meth:`head` has shown, was delivered before."""
-        returned = self.ready.returned
-        return returned[0][2] if returned and returned[0][1] is self.ready.first() else 0
+    def deliveries(self, record: bytes) -> int:
+        """How often the ready item of ``record`` was delivered before."""
+        return next((deliveries for _, other, deliveries in self.ready.returned if other is record), 0)
 
     def peek(self, index: int) -> bytes | None:
         """The record of the ``index``-th ready item, from 0, without reserving it; None where there is none.

@@ -178,8 +178,7 @@ def _show(session: Session, request: Request, record: bytes, reservation: Reserv
 def _was_delivered(session: Session, request: Request, record: bytes, reservation: Reservation | None) -> bool:
     if reservation is not None:
         return reservation.deliveries > 1
-    queue = session.queues[request.queue]
-    return queue.head() is record and queue.head_deliveries() > 0
+    return session.queues[request.queue].deliveries(record) > 0
 
 
 class Answer(Reading):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from tests.fuzz_protocol import converse
 from tests.protocol.conversation import Server
 
 VERBS = b"set get gets gat delete touch incr cas add replace prepend flush flush_all stats verbosity version".split()
@@ -124,3 +126,23 @@ def test_a_pipeline_against_a_model(operations: list[tuple], cuts: list[int], ti
         else:
             client.send(part)
     assert replies + client.say(b"") == b"".join(expected)
+
+
+@pytest.mark.parametrize("seed", [1005546, *range(150)])
+def test_conversations_of_the_fuzzer(seed: int) -> None:
+    """The first ones, and those that have found something."""
+    converse(seed)
+
+
+def test_a_queue_that_is_forgotten_while_a_flush_waits_for_the_journal() -> None:
+    """Found by the fuzzer: it was forgotten twice, and that ended the server."""
+    server = Server()
+    client = server.connect()
+    client.say(b"set q 0 0 1\r\na\r\nget q\r\ndelete q\r\n")
+    server.advance(11)
+    client.send(b"flush_all\r\n")
+    server.engine.advance(11)  # the time of an unused queue is over before the commit
+    server.engine.commit()
+    server.advance(11)
+    server.advance(11)
+    assert not server.engine.broker.queues
