@@ -25,6 +25,7 @@ import time
 import traceback
 
 from redqueue.engine.settings import QueueSettings
+from redqueue.protocol.unfinished import Swallow
 from tests.protocol.binary_frames import NAMES, request
 from tests.protocol.conversation import Client, Server
 
@@ -282,7 +283,8 @@ def finish(server: Server, clients: list[Client], kinds: list[str]) -> None:
             for _ in range(20):
                 server.advance(1)
             reply += client.say(b"")
-            if not reply.endswith(b"VERSION 1.2.3\r\n") and not client.session.closing:
+            swallows = isinstance(client.session._unfinished, Swallow)  # as long a body as a damaged line names
+            if not (reply.endswith(b"VERSION 1.2.3\r\n") or client.session.closing or swallows):
                 raise Finding(f"out of step: {reply!r}")
         client.session.close()
     server.run()

@@ -143,6 +143,11 @@ def _parse_get(request: Request, key: bytes, extras: bytes, cas: int) -> None:
         request.exptime = _EXPTIME.unpack(extras)[0]
 
 
+def _parse_add(request: Request, key: bytes, extras: bytes, cas: int) -> None:
+    request.unmet = replies.EXISTS
+    _parse_storage(request, key, extras, cas)
+
+
 def _parse_storage(request: Request, key: bytes, extras: bytes, cas: int) -> None:
     _set_put_key(request, parse_put(key))
     request.flags, request.exptime = _FLAGS_AND_EXPTIME.unpack(extras)
@@ -160,6 +165,7 @@ def _parse_set(request: Request, key: bytes, extras: bytes, cas: int) -> None:
 def _parse_replace(request: Request, key: bytes, extras: bytes, cas: int) -> None:
     if not cas:
         parse(key, ())
+        request.unmet = replies.NOT_FOUND
     _parse_set(request, key, extras, cas)
 
 
@@ -284,7 +290,7 @@ def _quietly(operation: Operation) -> Operation:
 _GET = Operation(_parse_get, _run_get)
 _GAT = Operation(_parse_get, _run_get, extras=(4,))
 _SET = Operation(_parse_set, classic.run_put, extras=(8,), value=True)
-_ADD = Operation(_parse_storage, classic.run_add, extras=(8,), value=True)
+_ADD = Operation(_parse_add, classic.run_add, extras=(8,), value=True)
 _REPLACE = Operation(_parse_replace, classic.run_replace, extras=(8,), value=True)
 _APPEND = Operation(_parse_concatenation, classic.run_put, value=True)
 _PREPEND = Operation(_parse_concatenation, classic.run_prepend, value=True)

@@ -137,7 +137,7 @@ def run_add(session: Session, request: Request, body: bytes) -> None:
         queue.head()  # an expired item does not count
         if queue.items:
             session.counters.cmd_set += 1
-            session.answer_not_stored(request)
+            session.answer_refusal(request, request.unmet)
             return
     run_put(session, request, body)
 
@@ -148,8 +148,11 @@ def run_replace(session: Session, request: Request, body: bytes) -> None:
     if queue is None and session.retrying:
         return
     session.counters.cmd_set += 1
-    if queue is None or queue.head() is None or session.broker.draining:
+    if session.broker.draining:
         session.answer_not_stored(request)
+        return
+    if queue is None or queue.head() is None:
+        session.answer_refusal(request, request.unmet)
         return
     expires = session.expiry(request.exptime)
     if expires is None:

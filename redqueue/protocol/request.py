@@ -38,6 +38,7 @@ class Request:
     :ivar reply: what to answer: for a refused line, and for plain sets and deletes that succeed
     :ivar say: puts an answer in other words than those of the classic verbs; None where they do
     :ivar denial: what to answer should the journal fail; empty for the classic words
+    :ivar unmet: what to answer where an ``add`` finds something, or a ``replace`` nothing
     :ivar suffix: what is behind an answer's first word
     :ivar quiet: whether success is not answered
     :ivar hides_misses: whether quiet mode hides ``NOT_FOUND`` too
@@ -72,6 +73,7 @@ class Request:
         "suffix",
         "token",
         "ttl",
+        "unmet",
         "verb",
         "volatile",
         "with_token",
@@ -94,6 +96,7 @@ class Request:
         self.words: Sequence[bytes] = ()
         self.reply = b""
         self.denial = b""
+        self.unmet = replies.NOT_STORED
         self.suffix = b""
         self.shape = b""
         self.say: Say | None = None

@@ -384,13 +384,14 @@ class Session:
     def answer_failure(self, request: Request) -> None:
         """The journal has failed."""
         self.counters.storage_errors += 1
-        self._answer_refusal(request, replies.OUT_OF_MEMORY)
+        self.answer_refusal(request, replies.OUT_OF_MEMORY)
 
     def answer_not_stored(self, request: Request) -> None:
         """The queue is full or the server takes no items."""
-        self._answer_refusal(request, replies.NOT_STORED)
+        self.answer_refusal(request, replies.NOT_STORED)
 
-    def _answer_refusal(self, request: Request, reply: bytes) -> None:
+    def answer_refusal(self, request: Request, reply: bytes) -> None:
+        """What was asked for is not done, for the reason that ``reply`` gives."""
         if request.noreply:
             self.counters.noreply_errors += 1
         else:

@@ -8,9 +8,7 @@ spoken. Each call is carried out at once; its outcome goes to the client's
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-
-PREFETCH_NAME = b"name:"
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(eq=False)
@@ -57,7 +55,7 @@ class Get:
     client: Client
     keys: list[Key]
     timeout: float | None
-    values: list[tuple[Key, Item, int | None, int]] = field(default_factory=list)
+    values: list[tuple[Key, Item, int | None]] = field(default_factory=list)
     lines: list[Key] = field(default_factory=list)
     until: float = 0.0
 
@@ -183,7 +181,7 @@ class Model:
     # -- gets ----------------------------------------------------------------------
 
     def get(self, client: Client, keys: list[Key], timeout: float | None) -> None:
-        """Tells the client ``("values", [(key, item's body and flags, token's number, deliveries)])``."""
+        """Tells the client ``("values", [(key, the item as it was, token's number)])``."""
         self._go(Get(client, keys, timeout))
 
     def _go(self, get: Get) -> None:
@@ -209,7 +207,7 @@ class Model:
             alive = self._alive(key.queue)
             if key.peek is not None:
                 if key.peek < len(alive):
-                    get.values.append((key, alive[key.peek], None, 0))
+                    get.values.append((key, replace(alive[key.peek]), None))
                     return True
             elif key.opens and not self._is_full(consumer, key.queue):
                 if alive:
@@ -234,7 +232,7 @@ class Model:
         self._numbers += 1
         timeout = self._reserve_timeout if get.timeout is None else get.timeout
         self.held.append(Held(self._numbers, item, consumer, self._clock() + timeout))
-        get.values.append((key, item, self._numbers, item.deliveries))
+        get.values.append((key, replace(item), self._numbers))
 
     def _serve(self, queue: bytes) -> None:
         while self._alive(queue):

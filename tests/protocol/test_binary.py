@@ -71,7 +71,7 @@ class TestVerbs:
     def test_add_replace_append_prepend(self, client: Client) -> None:
         assert statuses(
             client, storage("replace", b"q", b"x"), storage("add", b"q", b"b"), storage("add", b"q", b"x")
-        ) == [NOT_STORED, OK, NOT_STORED]
+        ) == [NOT_FOUND, OK, EXISTS]
         assert statuses(client, request("append", b"q", b"c"), request("prepend", b"q", b"a")) == [OK, OK]
         assert statuses(client, storage("replace", b"q", b"A", 9)) == [OK]
         for body in (b"A", b"b", b"c"):
@@ -189,8 +189,8 @@ class TestQuiet:
     def test_only_what_is_not_likely_is_answered(self, client: Client) -> None:
         assert ask(client, storage("setq", b"q", b"1"), request("getq", b"none"), NOOP) == [Response(10, OK)]
         assert ask(client, storage("addq", b"q", b"x"), storage("replaceq", b"r", b"x"), NOOP) == [
-            Response(0x12, NOT_STORED, b"Not stored."),
-            Response(0x13, NOT_STORED, b"Not stored."),
+            Response(0x12, EXISTS, b"Data exists for key."),
+            Response(0x13, NOT_FOUND, b"Not found"),
             Response(10, OK),
         ]
         assert ask(client, count("incrementq", b"q", 1), count("decrementq", b"q", 1), NOOP) == [Response(10, OK)]

@@ -396,7 +396,7 @@ def binary_outcome(name: str) -> Callable[[tuple[object, ...]], bytes]:
     errors = {
         "not found": (1, b"Not found"),
         "exists": (2, b"Data exists for key."),
-        "not stored": (5, b"Not stored."),
+        "not stored": (2, b"Data exists for key.") if name == "add" else (1, b"Not found"),
         "no number": (6, b"Non-numeric server-side value for incr or decr"),
     }
 
@@ -411,7 +411,7 @@ def binary_outcome(name: str) -> Callable[[tuple[object, ...]], bytes]:
 def text_values(with_token: bool) -> Callable[[tuple[object, ...]], bytes]:
     def say(outcome: tuple[object, ...]) -> bytes:
         reply = b""
-        for key, item, number, _ in outcome[1]:  # type: ignore[attr-defined]
+        for key, item, number in outcome[1]:  # type: ignore[attr-defined]
             token = b"" if not with_token else b" 0" if number is None else b" <token %d text>" % number
             reply += b"VALUE %b %d %d%b\r\n%b\r\n" % (render_key(key), item.flags, len(item.body), token, item.body)
         return reply + b"END\r\n"
@@ -421,9 +421,9 @@ def text_values(with_token: bool) -> Callable[[tuple[object, ...]], bytes]:
 
 def meta_values(wire: bytes) -> Callable[[tuple[object, ...]], bytes]:
     def say(outcome: tuple[object, ...]) -> bytes:
-        for _, item, number, deliveries in outcome[1]:  # type: ignore[attr-defined]
+        for _, item, number in outcome[1]:  # type: ignore[attr-defined]
             token = b"0" if number is None else b"<token %d text>" % number
-            before = deliveries > 1 if number is not None else item.deliveries > 0
+            before = item.deliveries > (number is not None)
             shown = b" f%d h%d c%b k%b O#" % (item.flags, before, token, wire)
             return b"VA %d%b\r\n%b\r\n" % (len(item.body), shown, item.body)
         return b"EN k%b O#\r\n" % wire
@@ -433,7 +433,7 @@ def meta_values(wire: bytes) -> Callable[[tuple[object, ...]], bytes]:
 
 def binary_values(name: str, wire: bytes) -> Callable[[tuple[object, ...]], bytes]:
     def say(outcome: tuple[object, ...]) -> bytes:
-        for _, item, number, _ in outcome[1]:  # type: ignore[attr-defined]
+        for _, item, number in outcome[1]:  # type: ignore[attr-defined]
             cas = bytes(8) if number is None else b"<token %d raw>" % number
             return response(name, 0, item.body, wire, struct.pack(">I", item.flags), cas)
         return response(name, 1, b"", wire)
