@@ -289,8 +289,7 @@ def finish(server: Server, clients: list[Client], kinds: list[str]) -> None:
         client.session.close()
     server.run()
     broker = server.engine.broker
-    for _ in range(400):
-        server.advance(1)
+    server.advance(2**33)  # a touch may name a date as far as that
     if broker.named:
         raise Finding(f"named consumers are left: {list(broker.named)}")
     if broker.tokens:
