@@ -228,7 +228,7 @@ def _figures(queue: Queue) -> tuple[tuple[str, int], ...]:
     return (
         ("items", queue.items),
         ("reserved", queue.reserved),
-        ("delayed", len(queue.delayed)),
+        ("delayed", len(queue.delayed or ())),
         ("bytes", queue.bytes),
         ("age", int(queue.age())),
         ("consumers", len(waiting | holding)),

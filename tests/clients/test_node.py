@@ -83,7 +83,8 @@ function connect(servers, options) {
     check('not mine', await ask('del', q), false);
     check('mine', await ask('del', q + '/as=me'), true);
     check('no sense', await ask('get', q + '/peek/t=5'), 'error: option /peek goes with no other but /or');
-    check('too large', await ask('set', q, 'x'.repeat(70000), 0), 'error: The length of the value is greater than 65536');
+    const long = await ask('set', q, 'x'.repeat(70000), 0);
+    check('too large', long, 'error: The length of the value is greater than 65536');
     check('goes on', await ask('set', q, 'small', 0), true);
     check('goes on', await ask('get', q), 'small');
     check('stats', (await ask('stats'))[0].pid > 0, true);
