@@ -72,6 +72,7 @@ class Ledger:
         self.tokens: dict[int, Reservation] = {}
         self.named: WeakValueDictionary[bytes, NamedConsumer] = WeakValueDictionary()
         self._token_source = Tokens(clock.wall)
+        self._give_token = self._token_source.give
         self.failure = ""
         self.draining = False
         self.refusing = False
@@ -148,10 +149,14 @@ class Ledger:
 
     def token_of(self, reservation: Reservation) -> int:
         """The token of a reservation, given at the first call."""
-        if not reservation.token:
-            reservation.token = self._token_source.give()
-            self.tokens[reservation.token] = reservation
-        return reservation.token
+        return reservation.token or self.give_token(reservation)
+
+    def give_token(self, reservation: Reservation) -> int:
+        """The token of a reservation that has none."""
+        token = self._give_token()
+        reservation.token = token
+        self.tokens[token] = reservation
+        return token
 
     def was_given(self, token: int) -> bool:
         """Whether ``token`` was ever given, whatever has become of its reservation."""

@@ -71,7 +71,7 @@ def run_reserve(session: Session, request: Request, body: bytes) -> None:
             head = request.heads.get(record[24:32]) or _remember_head(request, record)
             payload = rec.payload(record) if record[1] else record[32:]
             if request.with_token:
-                session.out.append(head % (broker.token_of(reservation), payload))
+                session.out.append(head % (broker.give_token(reservation), payload))
             else:
                 session.out.append(head % payload)
             if len(record) > COUNTED:

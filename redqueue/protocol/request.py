@@ -151,16 +151,22 @@ class Requests:
         self.known_heads: dict[bytes, Request] = {}
         self._shapes: dict[bytes, Request] = {}
 
-    def parse(self, line: bytes) -> Request:
-        """The request of a whole line, its end included; a bad line gives one that refuses.
+    def by_shape(self, line: bytes) -> Request | None:
+        """The request of a line that ends in a token, where what comes before the token is known.
 
-        A line that ends in a token, which no other line will have, is known by
-        what comes before the token. Its request has no body and is valid until the next call.
+        Its request has no body, and is valid until the next call. None for any other line, or what is not a whole one.
         """
         shape, _, token = line.rpartition(_TOKEN)
         known = self._shapes.get(shape)
-        if known is not None and token[:-2].isdigit() and token.endswith(b"\r\n") and len(token) <= _TOKEN_SIZE:
-            known.token = int(token)
+        if known is None or not (token[:-2].isdigit() and token.endswith(b"\r\n") and len(token) <= _TOKEN_SIZE):
+            return None
+        known.token = int(token)
+        return known
+
+    def parse(self, line: bytes) -> Request:
+        """The request of a whole line, its end included; a bad line gives one that refuses."""
+        known = self.by_shape(line)
+        if known is not None:
             return known
         words = [word for word in line.rstrip(b"\n").removesuffix(b"\r").split(b" ") if word]
         command = self._commands.get(words[0]) if words else None

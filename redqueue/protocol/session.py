@@ -175,7 +175,13 @@ class Session:
         if end < _SHORT:
             line, _, body = data.partition(b"\n")
             request = self.known_heads.get(line)
-            if request is not None and len(body) == request.size + 2 and body.endswith(b"\r\n"):
+            if request is None:
+                if not body:
+                    request = self._service.requests.by_shape(data)
+                    if request is not None:
+                        self._run_one(request, b"", data)
+                        return
+            elif len(body) == request.size + 2 and body.endswith(b"\r\n"):
                 self._run_one(request, body[:-2], data)  # nearly always so with set
                 return
         known = self.known
