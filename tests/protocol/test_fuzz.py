@@ -9,6 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz_protocol import converse
+from tests.protocol.binary_frames import request, responses
 from tests.protocol.conversation import Server
 
 VERBS = b"set get gets gat delete touch incr cas add replace prepend flush flush_all stats verbosity version".split()
@@ -49,6 +50,32 @@ def test_anything_leaves_a_session_that_is_in_step_or_closed(pieces: list[bytes]
             assert "TLS" in whole.session.complaint
         else:
             assert reply.endswith(b"VERSION 1.2.3\r\n")
+
+
+FRAMES = st.builds(
+    request,
+    st.integers(0, 0x26),
+    st.sampled_from([b"", b"q", b"r/t=1", b"q/peek", b"q/as=me", b"q/delay=1", b"k" * 251, b"a b"]),
+    st.sampled_from([b"", b"1", b"abc", b"x" * 300]),
+    st.sampled_from([b"", bytes(4), bytes(8), b"\xff" * 8, bytes(20), b"123"]),
+    cas=st.sampled_from([0, 0, 1]),
+    opaque=st.integers(0, 2**32 - 1),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(FRAMES | st.binary(min_size=1, max_size=30), max_size=12), st.lists(st.integers(0, 10_000), max_size=5))
+def test_any_frames_are_answered_the_same_however_they_are_cut(frames: list[bytes], cuts: list[int]) -> None:
+    data = request("noop") + b"".join(frames)
+    whole, split = Server(max_item_size=200).connect(), Server(max_item_size=200).connect()
+    replies = whole.say(data)
+    for part in cut(data, cuts):
+        split.send(part)
+    assert split.say(b"") == replies
+    assert whole.session.closing == split.session.closing
+    for _ in range(100):
+        whole.server.advance(0.01)
+    assert responses(replies + whole.say(b""))[0].opcode == 0x0A
 
 
 OPERATIONS = st.lists(
