@@ -13,7 +13,7 @@ ARGS ?=
 # Arguments for pytest, for instance: make test PYTEST_ARGS="-k options"
 PYTEST_ARGS ?=
 
-.PHONY: help serve test test-all test-compiled lint bench bench-backlog crash clean
+.PHONY: help serve test test-all test-compiled lint bench bench-backlog crash fuzz clean
 
 help:
 	@echo "make serve      install and run the daemon on 127.0.0.1:12345, journal in ./log (ARGS=... for its options);"
@@ -23,6 +23,7 @@ help:
 	@echo "make test-compiled  those of engine, protocol, journal and server against a compiled build"
 	@echo "make lint       ruff and mypy"
 	@echo "make crash      kill -9 under load against a ledger (ROUNDS=200 SEED=1 RELIABLE=both)"
+	@echo "make fuzz       random conversations with the protocol layer (MINUTES=60 SEED=1)"
 	@echo "make bench      compare speed with memcached, beanstalkd and redis, those that are installed"
 	@echo "make bench-backlog  measure what a long backlog costs: memory, speed, disk, recovery, pauses"
 	@echo "make clean      remove .venv and what the tools leave behind, but no journal"
@@ -72,6 +73,10 @@ SEED ?= 1
 RELIABLE ?= both
 crash: $(VENV)/.redqueue-test
 	$(BIN)/python -m tests.crash --rounds $(ROUNDS) --seed $(SEED) --reliable $(RELIABLE)
+
+MINUTES ?= 60
+fuzz: $(VENV)/.redqueue-test
+	$(BIN)/python -m tests.fuzz_protocol --minutes $(MINUTES) --seed $(SEED)
 
 bench: $(VENV)/.redqueue
 	$(BIN)/python build_backend/compiled_copy.py run benchmarks.compare

@@ -4,8 +4,9 @@ Each round starts the server on the journal that the last kill left, lets
 producers, consumers and movers work on it, and kills it at a random moment; now and
 then it ends it cleanly instead. Segments are small, memory is smaller than the
 backlog, and items parked for ever keep old segments, so that rotation, compaction
-and reading back go on all the time. The clients write into the ledger what they are about to ask before they send it, and what
-was answered after they have read it. At the end everything is drained. Then
+and reading back go on all the time. The clients write into the ledger what they
+are about to ask before they send it, and what was answered after they have read
+it. At the end everything is drained. Then
 
 1. what was confirmed, and nobody tried to acknowledge, is in the last drain;
 2. what was acknowledged is never delivered after that;

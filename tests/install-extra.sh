@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests marked "extra" need: clients in other languages and the peers of the benchmark.
-# usage: tests/install-extra.sh PYTHON, the interpreter that gets pylibmc and that extensions are compiled for
+# usage: tests/install-extra.sh PYTHON, the interpreter that gets pylibmc and that extensions are compiled for;
+# Node's clients go beside its packages
 #
 # Says and does nothing where all is there. Starts no service.
 set -euo pipefail
@@ -66,6 +67,9 @@ missing=()
 for package in "${packages[@]}"; do
     is_installed "$package" || missing+=("$package")
 done
+for program in nodejs:node npm:npm; do  # which may be there from elsewhere
+    command -v "${program#*:}" >/dev/null || missing+=("${program%:*}")
+done
 if ((${#missing[@]})); then
     install_debian "${missing[@]}"
 fi
@@ -81,4 +85,10 @@ if ! "$python" -c 'import pylibmc' 2>/dev/null; then
         install_debian gcc libc6-dev python3-dev libmemcached-dev zlib1g-dev
         "${pip[@]}" install pylibmc
     fi
+fi
+
+prefix=$("$python" -c 'import sys; print(sys.prefix)')
+if [[ ! -d $prefix/node_modules/memcached || ! -d $prefix/node_modules/memjs ]]; then
+    echo "installing Node's memcached and memjs"
+    npm install --silent --no-audit --no-fund --prefix "$prefix" memcached memjs
 fi

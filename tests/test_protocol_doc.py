@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from redqueue.protocol.classic import COMMANDS
+from redqueue.protocol.commands import COMMANDS
 from redqueue.protocol.key import MAX_KEY
 from redqueue.protocol.request import MAX_LINE
 from redqueue.server import tcp
@@ -41,7 +41,7 @@ def test_the_conversation_goes_as_written(block: Block, server: ServerProcess, t
 
 
 def test_every_verb_has_its_section() -> None:
-    headings = set(re.findall(r"\w+", " ".join(re.findall(r"^## (.*)$", TEXT, re.MULTILINE))))
+    headings = set(re.findall(r"\w+", " ".join(re.findall(r"^##+ (.*)$", TEXT, re.MULTILINE))))
     elsewhere = {"append", "gets"}
     assert {verb.decode() for verb in COMMANDS} - elsewhere <= headings
     for verb in elsewhere:

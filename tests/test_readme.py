@@ -9,7 +9,7 @@ import pytest
 
 from redqueue.engine.settings import QueueSettings
 from redqueue.options import OPTIONS
-from redqueue.protocol.classic import COMMANDS
+from redqueue.protocol.commands import COMMANDS
 from tests.documents import Block, ConsoleSession, Conversation, PythonSession, blocks
 from tests.server_process import ROOT, ServerProcess
 

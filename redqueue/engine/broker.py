@@ -72,6 +72,8 @@ class Broker(Ledger):
 
     def forget(self, queue: Queue) -> None:
         """An empty queue that nobody uses costs nothing from here on."""
+        if self.queues.get(queue.name) is not queue:
+            return  # it was forgotten before, while a flush that touched it was on its way to the journal
         del self.queues[queue.name]
         self.journal.close_queue(queue.number)
 
@@ -229,11 +231,14 @@ class Broker(Ledger):
 
     # -- rare verbs ---------------------------------------------------------
 
-    def swap(self, token: int, name: bytes, payload: bytes, flags: int, expires: int | None, receipt: Any) -> Swap:
+    def swap(
+        self, token: int, name: bytes, payload: bytes, flags: int, expires: int | None, receipt: Any, delay: float = 0.0
+    ) -> Swap:
         """Acknowledge the reservation ``token`` and append an item to ``name``: both or neither.
 
         :param expires: as for :meth:`Queue.put`; None for an item that has
             expired already, which is acknowledged into nothing
+        :param delay: seconds before the item is ready
         :raises StorageFailed: when the journal has failed
         """
         reservation = self.tokens.get(token)
@@ -247,7 +252,7 @@ class Broker(Ledger):
             freed_bytes = freed * rec.payload_size(reservation.record)
             queue.items -= freed
             queue.bytes -= freed_bytes
-            taken = queue.put(payload, flags, expires, receipt)
+            taken = queue.put(payload, flags, expires, receipt, delay)
             queue.items += freed
             queue.bytes += freed_bytes
             if not taken:

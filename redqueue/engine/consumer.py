@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
+
+from redqueue.engine.deadlines import Deadlines
 
 
 class Source(Protocol):
     """A queue, as those who have something of it see it."""
+
+    name: bytes
 
     def acknowledge(self, reservation: Reservation, receipt: Any) -> None:
         """The item is done with, for ever."""
@@ -30,8 +34,11 @@ class Source(Protocol):
     def restore(self, reservation: Reservation, consumer: Consumer) -> None:
         """An acknowledgement that the journal could not take has not happened."""
 
+    def join_line(self, waiter: Waiter) -> None:
+        """A waiter stands at the end of the line."""
+
     def leave_line(self, waiter: Waiter) -> None:
-        """A waiter waits no more."""
+        """A waiter stands in this line no more."""
 
 
 class Consumer:
@@ -41,11 +48,10 @@ class Consumer:
         nothing is held has no entry.
     """
 
-    __slots__ = ("closed", "held", "waiter")
+    __slots__ = ("closed", "held")
 
     def __init__(self) -> None:
         self.held: dict[bytes, list[Reservation]] = {}
-        self.waiter: Waiter | None = None
         self.closed = False
 
     def oldest(self, queue: bytes) -> Reservation | None:
@@ -54,10 +60,8 @@ class Consumer:
         return held[0] if held else None
 
     def close(self) -> None:
-        """Leave every line and give back everything, each item to its old place."""
+        """Give back everything, each item to its old place."""
         self.closed = True
-        if self.waiter is not None:
-            self.waiter.cancel()
         for held in list(self.held.values()):
             for reservation in list(held):
                 reservation.queue.give_back(reservation)
@@ -65,6 +69,16 @@ class Consumer:
 
 ANYBODY = Consumer()
 """Holds nothing, and stands for whoever might ask."""
+
+
+class NamedConsumer(Consumer):
+    """A consumer that acts over any connection, and outlives them all (CONTRACT: ``/as=NAME``).
+
+    Nobody keeps a list of them: one lives as long as a reservation or a place in
+    a line refers to it, and so costs nothing once it has neither.
+    """
+
+    __slots__ = ("__weakref__",)
 
 
 class Reservation:
@@ -95,27 +109,52 @@ class Reservation:
 
 
 class Waiter:
-    """A consumer in the line for the next item of a queue.
+    """A consumer in the lines of one or several queues, for the first item of any.
 
-    :param deliver: called once, with the reservation or with None for a miss.
+    :param queues: the first one with an item serves the waiter, which then leaves the other lines
+    :param timeout: the reservation's deadline, as for ``reserve``
+    :param deliver: called once, with the reservation or with None for a miss
     """
 
-    __slots__ = ("consumer", "deadline", "deliver", "queue", "timeout")
+    __slots__ = ("_deadlines", "consumer", "deadline", "deliver", "queues", "timeout")
 
     def __init__(
-        self, queue: Source, consumer: Consumer, timeout: float | None, deliver: Callable[[Reservation | None], None]
+        self,
+        queues: Iterable[Source],
+        consumer: Consumer,
+        timeout: float | None,
+        deliver: Callable[[Reservation | None], None],
+        deadlines: Deadlines,
     ) -> None:
-        self.queue = queue
-        self.consumer = consumer
+        self.queues = dict.fromkeys(queues)
+        self.consumer: Consumer | None = consumer
         self.timeout = timeout
         self.deliver = deliver
         self.deadline: float | None = None
+        self._deadlines = deadlines
+
+    def stand(self, until: float) -> None:
+        """Join the lines, until a moment on the monotonic clock."""
+        self._deadlines.set(self, until)
+        for queue in self.queues:
+            queue.join_line(self)
 
     def expire(self, now: float) -> None:
         """The waiting time is over."""
-        self.queue.leave_line(self)
+        self.cancel()
         self.deliver(None)
 
     def cancel(self) -> None:
-        """Leave the line without an answer."""
-        self.queue.leave_line(self)
+        """Leave every line without an answer."""
+        self._deadlines.clear(self)
+        self.consumer = None
+        queues, self.queues = self.queues, {}
+        for queue in queues:
+            queue.leave_line(self)
+
+    def serve(self, queue: Source, reservation: Reservation | None) -> None:
+        """``queue``, whose line the waiter has left, has an item for it; None where the consumer holds enough of it."""
+        self.queues.pop(queue, None)
+        if reservation is not None or not self.queues:
+            self.cancel()
+            self.deliver(reservation)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
+from weakref import WeakValueDictionary
 
 from redqueue.engine.arrival import Arrival
 from redqueue.engine.clock import Clock
-from redqueue.engine.consumer import Consumer, Reservation
+from redqueue.engine.consumer import Consumer, NamedConsumer, Reservation, Source, Waiter
 from redqueue.engine.deadlines import Deadlines
 from redqueue.engine.journal import Journal
 from redqueue.engine.origins import Origins
@@ -92,7 +93,9 @@ class Ledger:
         self.acks: list[tuple[Reservation, Consumer, Any]] = []
         self._effects: list[tuple[Callable[[], None], Callable[[], None], Any]] = []
         self.tokens: dict[int, Reservation] = {}
+        self.named: WeakValueDictionary[bytes, NamedConsumer] = WeakValueDictionary()
         self._token_source = Tokens(clock.wall)
+        self._give_token = self._token_source.give
         self.failure = ""
         self.shortage = ""
         self.draining = False
@@ -203,14 +206,44 @@ class Ledger:
         self.last_id += 1
         return self.last_id
 
+    # -- consumers ----------------------------------------------------------
+
+    def consumer_named(self, name: bytes) -> NamedConsumer:
+        """The consumer ``name``, made if it has nothing and waits nowhere."""
+        consumer = self.named.get(name)
+        if consumer is None:
+            self.named[name] = consumer = NamedConsumer()
+        return consumer
+
+    def wait(
+        self,
+        queues: Iterable[Source],
+        consumer: Consumer,
+        seconds: float,
+        timeout: float | None,
+        deliver: Callable[[Reservation | None], None],
+    ) -> Waiter:
+        """Stand in the lines of ``queues`` for the first item of any, at most ``seconds``.
+
+        :param timeout: seconds until the reservation's deadline; None for the queue's own
+        :param deliver: called once, with the reservation, or None when the time is over
+        """
+        waiter = Waiter(queues, consumer, timeout, deliver, self.deadlines)
+        waiter.stand(self.clock.now + seconds)
+        return waiter
+
     # -- tokens -------------------------------------------------------------
 
     def token_of(self, reservation: Reservation) -> int:
         """The token of a reservation, given at the first call."""
-        if not reservation.token:
-            reservation.token = self._token_source.give()
-            self.tokens[reservation.token] = reservation
-        return reservation.token
+        return reservation.token or self.give_token(reservation)
+
+    def give_token(self, reservation: Reservation) -> int:
+        """The token of a reservation that has none."""
+        token = self._give_token()
+        reservation.token = token
+        self.tokens[token] = reservation
+        return token
 
     def was_given(self, token: int) -> bool:
         """Whether ``token`` was ever given, whatever has become of its reservation."""

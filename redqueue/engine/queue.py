@@ -39,7 +39,7 @@ from redqueue.engine.ledger import ITEM_COST, Ledger, StorageFailed
 from redqueue.engine.ready import Ready
 from redqueue.engine.settings import DROP_OLDEST
 from redqueue.journal import record as rec
-from redqueue.journal.record import HAS_EXPIRY, HAS_PLACE, ID_FIELD, PUT, PUT_HEAD, PUT_SIZE
+from redqueue.journal.record import HAS_EXPIRY, HAS_PLACE, PUT, PUT_HEAD, PUT_SIZE
 
 IDLE_SECONDS = 10.0
 """An empty, unused queue is forgotten after this long, with its statistics."""
@@ -507,25 +507,24 @@ class Queue:
         :param timeout: the reservation's deadline, as for :meth:`reserve`
         :param deliver: called once, with the reservation, or None when the time is over
         """
-        waiter = Waiter(self, consumer, timeout, deliver)
+        return self.ledger.wait([self], consumer, seconds, timeout, deliver)
+
+    def join_line(self, waiter: Waiter) -> None:
+        """``waiter`` stands at the end of the line."""
         self.waiters[waiter] = None
-        consumer.waiter = waiter
-        self.ledger.deadlines.set(waiter, self.ledger.clock.now + seconds)
-        return waiter
 
     def leave_line(self, waiter: Waiter) -> None:
-        """``waiter`` waits no more."""
+        """``waiter`` stands in this line no more."""
         self.waiters.pop(waiter, None)
-        waiter.consumer.waiter = None
-        self.ledger.deadlines.clear(waiter)
         self.rest_if_empty()
 
     def serve(self) -> None:
         """Hand ready items to those who wait, in the order of their arrival."""
         while self.waiters and not self.paused and self.is_settled() and self.head() is not None:
-            waiter = next(iter(self.waiters))
-            self.leave_line(waiter)
-            waiter.deliver(self.reserve(waiter.consumer, waiter.timeout))
+            waiter, _ = self.waiters.popitem(last=False)
+            assert waiter.consumer is not None
+            waiter.serve(self, self.reserve(waiter.consumer, waiter.timeout))
+            self.rest_if_empty()
 
     # -- time ---------------------------------------------------------------
 
@@ -609,6 +608,10 @@ class Queue:
     def _drop_first(self) -> None:
         self._expire_item(self.ready.take_first()[0])
 
+    def deliveries(self, record: bytes) -> int:
+        """How often the ready item of ``record``, which is in memory, was delivered before."""
+        return self.ready.deliveries(record)
+
     def peek(self, index: int) -> bytes | int | None:
         """The ``index``-th ready item, from 0, without reserving it: its record, or its id where it is not in memory.
 
@@ -640,7 +643,7 @@ class Queue:
 
     def add_to_backlog(self, record: bytes) -> None:
         """An item has arrived behind those that are not in memory."""
-        self.ready.backlog.append(_from_bytes(record[ID_FIELD], "big"))
+        self.ready.backlog.append(_from_bytes(record[8:16], "big"))
         cost = len(record) + ITEM_COST
         self.cold_items += 1
         self.cold_cost += cost

@@ -104,6 +104,14 @@ class Ready:
                 return True
         return False
 
+    def deliveries(self, record: bytes) -> int:
+        """How often the item of ``record``, which is in memory, was delivered before."""
+        warm = self.warm
+        for _, entry, deliveries in self.returned:
+            if entry is record or (isinstance(entry, int) and warm.get(entry) is record):
+                return deliveries
+        return 0
+
     # -- in memory or not ---------------------------------------------------
 
     def missing(self, most: int) -> tuple[list[int], bool]:

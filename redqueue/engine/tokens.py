@@ -12,6 +12,7 @@ unique about as a signed integer.
 from __future__ import annotations
 
 _MODULUS = 1 << 62
+_MASK = _MODULUS - 1
 _FACTOR = 0x1F3A_9C5D_7E24_68B7
 _INVERSE = pow(_FACTOR, -1, _MODULUS)
 _FIRST = 1_577_836_800_000_000
@@ -31,7 +32,7 @@ class Tokens:
         """A token never given before, between 1 and 2**62 - 1."""
         number = self._next
         self._next = number + 1
-        return number * _FACTOR % _MODULUS
+        return number * _FACTOR & _MASK
 
     def was_given(self, token: int) -> bool:
         """Whether ``token`` was given, by this server or before its last start."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from redqueue.engine.admission import capped
 from redqueue.engine.broker import Swap
-from redqueue.engine.consumer import ANYBODY
+from redqueue.engine.consumer import ANYBODY, Reservation
 from redqueue.engine.queue import Queue
 from redqueue.journal import record as rec
 from redqueue.protocol import operators, reads, replies, stats
-from redqueue.protocol.key import BadKey, parse_name
+from redqueue.protocol.key import BadKey, parse_holder, parse_name, parse_put
 from redqueue.protocol.replies import DELETED, NOT_FOUND, STORED
 from redqueue.protocol.request import MAX_BODY, BadRequest, Parse, Request, Run, signed, take_noreply, unsigned
 from redqueue.protocol.session import COMMIT, Session
@@ -45,22 +45,41 @@ def _parse_storage(words: list[bytes], run: Run, arguments: int) -> Request:
     if len(words) != arguments or flags is None or exptime is None or token is None:
         raise BadRequest(replies.BAD_FORMAT, skip=size)
     try:
-        request.queue = parse_name(words[0])
+        key = parse_put(words[0])
     except BadKey as error:
         raise BadRequest(error.reply, skip=size) from None
+    request.queue, request.delay = key.queue, key.delay
     request.flags, request.exptime, request.size, request.token = flags, exptime, size, token
+    request.reply = STORED
+    return request
+
+
+def parse_set(words: list[bytes], run: Run) -> Request:
+    """``set <key> <flags> <exptime> <bytes> [noreply]``"""
+    request = parse_storage(words, run)
+    if request.delay:
+        request.run = run_put
+    return request
+
+
+def parse_replace(words: list[bytes], run: Run) -> Request:
+    """``replace <key> <flags> <exptime> <bytes> [noreply]``"""
+    request = parse_storage(words, run)
+    if request.delay:
+        raise BadRequest(replies.client_error("option /delay does not go with this command"), skip=request.size)
     return request
 
 
 def run_set(session: Session, request: Request, body: bytes) -> None:
-    """``set`` and ``append``: put an item at the end."""
+    """``set`` and ``append``: put an item at the end. The hot path."""
     broker = session.broker
     session.counters.cmd_set += 1
     expires = 0
     if request.exptime:
         moment = session.expiry(request.exptime)
         if moment is None:
-            session.answer(request, STORED)
+            if not request.noreply:
+                session.out.append(request.reply)
             return
         expires = moment
     queue = session.queues.get(request.queue)
@@ -73,10 +92,26 @@ def run_set(session: Session, request: Request, body: bytes) -> None:
     else:
         out = session.out
         if not queue.put(body, request.flags, expires, (out, len(out))):
-            out.append(replies.NOT_STORED)
+            session.answer(request, replies.NOT_STORED)
             return
-        out.append(STORED)
+        out.append(request.reply)
     session.last_put = broker.batch
+
+
+def run_put(session: Session, request: Request, body: bytes) -> None:
+    """``set`` in all its forms: with a delay, with other words."""
+    session.counters.cmd_set += 1
+    expires = session.expiry(request.exptime)
+    if expires is None:
+        session.answer(request, STORED)
+        return
+    broker = session.broker
+    queue = broker.open(request.queue)
+    if queue.put(body, request.flags, expires, session.receipt(request), request.delay):
+        session.answer(request, STORED)
+        session.last_put = broker.batch
+    else:
+        session.answer_not_stored(request)
 
 
 def run_prepend(session: Session, request: Request, body: bytes) -> None:
@@ -87,7 +122,7 @@ def run_prepend(session: Session, request: Request, body: bytes) -> None:
         session.answer(request, STORED)
         return
     queue = session.broker.open(request.queue)
-    if queue.put_first(body, request.flags, expires, session.receipt(request)):
+    if queue.put_first(body, request.flags, expires, session.receipt(request), request.delay):
         _answer_after_commit(session, request, STORED)
     else:
         session.answer_not_stored(request)
@@ -103,9 +138,9 @@ def run_add(session: Session, request: Request, body: bytes) -> None:
         queue.head()  # an expired item does not count
         if queue.items:
             session.counters.cmd_set += 1
-            session.answer_not_stored(request)
+            session.answer_refusal(request, request.unmet)
             return
-    run_set(session, request, body)
+    run_put(session, request, body)
 
 
 def run_replace(session: Session, request: Request, body: bytes) -> None:
@@ -114,8 +149,11 @@ def run_replace(session: Session, request: Request, body: bytes) -> None:
     if queue is None and session.retrying:
         return
     session.counters.cmd_set += 1
-    if queue is None or queue.head() is None or not session.broker.takes_items():
+    if not session.broker.takes_items():
         session.answer_not_stored(request)
+        return
+    if queue is None or queue.head() is None:
+        session.answer_refusal(request, request.unmet)
         return
     expires = session.expiry(request.exptime)
     if expires is None:
@@ -134,7 +172,7 @@ def run_cas(session: Session, request: Request, body: bytes) -> None:
     counters.cmd_set += 1
     expires = session.expiry(request.exptime)
     receipt = session.receipt(request)
-    outcome = session.broker.swap(request.token, request.queue, body, request.flags, expires, receipt)
+    outcome = session.broker.swap(request.token, request.queue, body, request.flags, expires, receipt, request.delay)
     if outcome is Swap.STORED:
         counters.cas_hits += 1
         _answer_after_commit(session, request, STORED)
@@ -180,17 +218,20 @@ def parse_delete(words: list[bytes], run: Run) -> Request:
         words.pop()
     if len(words) != 1:
         raise BadRequest(replies.BAD_FORMAT)
-    request.queue = parse_name(words[0])
+    key = parse_holder(words[0])
+    request.queue, request.consumer = key.queue, key.consumer
+    request.reply = DELETED
+    if key.consumer is not None:
+        request.run = run_acknowledge
     return request
 
 
 def run_delete(session: Session, request: Request, body: bytes) -> None:
-    """``delete``: acknowledge the consumer's oldest reservation."""
+    """``delete``: acknowledge the connection's oldest reservation. The hot path."""
     held = session.consumer.held.get(request.queue)
     if held is None:
         session.counters.delete_misses += 1
-        if not request.noreply:
-            session.out.append(NOT_FOUND)
+        session.answer(request, NOT_FOUND)
         return
     reservation = held[0]
     session.counters.delete_hits += 1
@@ -199,7 +240,31 @@ def run_delete(session: Session, request: Request, body: bytes) -> None:
     else:
         out = session.out
         reservation.queue.acknowledge(reservation, (out, len(out)))
-        out.append(DELETED)
+        out.append(request.reply)
+
+
+def run_acknowledge(session: Session, request: Request, body: bytes) -> None:
+    """``delete`` in all its forms: by token, as a named consumer, with other words."""
+    reservation = held_reservation(session, request)
+    if reservation is None:
+        session.counters.delete_misses += 1
+        session.answer(request, NOT_FOUND)
+        return
+    session.counters.delete_hits += 1
+    reservation.queue.acknowledge(reservation, session.receipt(request))
+    session.answer(request, DELETED)
+
+
+def held_reservation(session: Session, request: Request) -> Reservation | None:
+    """The reservation that the request's token stands for on its queue, or else the consumer's oldest one; or None."""
+    broker = session.broker
+    if request.with_token:
+        reservation = broker.tokens.get(request.token)
+        return reservation if reservation is not None and reservation.queue.name == request.queue else None
+    if request.consumer is None:
+        return session.consumer.oldest(request.queue)
+    consumer = broker.named.get(request.consumer)
+    return consumer.oldest(request.queue) if consumer is not None else None
 
 
 def parse_touch(words: list[bytes], run: Run) -> Request:
@@ -209,14 +274,15 @@ def parse_touch(words: list[bytes], run: Run) -> Request:
     exptime = signed(words[1]) if len(words) == 2 else None
     if exptime is None:
         raise BadRequest(replies.BAD_FORMAT)
-    request.queue = parse_name(words[0])
+    key = parse_holder(words[0])
+    request.queue, request.consumer = key.queue, key.consumer
     request.exptime = exptime
     return request
 
 
 def run_touch(session: Session, request: Request, body: bytes) -> None:
     """``touch``: the consumer's oldest reservation gets another deadline."""
-    reservation = session.consumer.oldest(request.queue)
+    reservation = held_reservation(session, request)
     if reservation is None:
         session.counters.touch_misses += 1
         session.answer(request, NOT_FOUND)
@@ -260,6 +326,9 @@ def _change_number(session: Session, request: Request, delta: int) -> None:
     head = queue.head() if queue is not None else None
     counters = session.counters
     if queue is None or head is None:
+        if request.initial is not None:
+            _begin_number(session, request, request.initial)
+            return
         if delta > 0:
             counters.incr_misses += 1
         else:
@@ -278,8 +347,23 @@ def _change_number(session: Session, request: Request, delta: int) -> None:
         counters.decr_hits += 1
         number = max(0, number + delta)
     text = b"%d" % number
-    queue.rewrite_head(text, rec.flags(head), rec.expires(head), session.receipt(request))
+    expires = rec.expires(head)
+    if request.ttl is not None:
+        moment = session.expiry(request.ttl)
+        expires = session.broker.clock.wall if moment is None else moment
+    queue.rewrite_head(text, rec.flags(head), expires, session.receipt(request))
     _answer_after_commit(session, request, text + b"\r\n")
+
+
+def _begin_number(session: Session, request: Request, number: int) -> None:
+    """Put the number that a counter begins with, as the other protocols can."""
+    session.counters.cmd_set += 1
+    expires = session.expiry(request.exptime)
+    text = b"%d" % number
+    if expires is not None and not session.broker.open(request.queue).put(text, 0, expires, session.receipt(request)):
+        session.answer_not_stored(request)
+    else:
+        _answer_after_commit(session, request, text + b"\r\n")
 
 
 # -- the whole server -------------------------------------------------------------
@@ -349,7 +433,7 @@ def parse_verbosity(words: list[bytes], run: Run) -> Request:
 
 def run_version(session: Session, request: Request, body: bytes) -> None:
     """``version``"""
-    session.out.append(b"VERSION %s\r\n" % session.host.version.encode())
+    session.answer(request, b"VERSION %s\r\n" % session.host.version.encode())
 
 
 def run_verbosity(session: Session, request: Request, body: bytes) -> None:
@@ -379,10 +463,10 @@ def run_shutdown(session: Session, request: Request, body: bytes) -> None:
 
 
 COMMANDS: dict[bytes, tuple[Parse, Run]] = {
-    b"set": (parse_storage, run_set),
-    b"append": (parse_storage, run_set),
+    b"set": (parse_set, run_set),
+    b"append": (parse_set, run_set),
     b"add": (parse_storage, run_add),
-    b"replace": (parse_storage, run_replace),
+    b"replace": (parse_replace, run_replace),
     b"prepend": (parse_storage, run_prepend),
     b"cas": (parse_cas, run_cas),
     b"get": (reads.parse_get, reads.run_get),

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from redqueue.engine.consumer import Reservation
+from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
+
+from redqueue.engine.consumer import Consumer, Reservation
 from redqueue.engine.ledger import StorageFailed
 from redqueue.engine.queue import Queue
 from redqueue.engine.topics import is_child
@@ -14,10 +18,10 @@ from redqueue.protocol.replies import END
 from redqueue.protocol.request import BadRequest, Request, Run, signed
 from redqueue.protocol.session import COMMIT, READING, WAITING, Session
 
-_COUNTED = 256
+COUNTED = 256
 """A value at least this long counts towards the session's limit of unsent output."""
 
-_KEPT_HEADS = 64
+KEPT_HEADS = 64
 """VALUE lines remembered for one key."""
 
 
@@ -27,7 +31,7 @@ def parse_get(words: list[bytes], run: Run) -> Request:
         raise BadRequest(replies.BAD_FORMAT)
     request = Request(run)
     if len(words) == 1:
-        key = keys.parse(words[0])
+        key = keys.parse_get(words[0])
         if key.is_plain:
             request.queue = key.queue
             if is_child(key.queue):
@@ -36,8 +40,11 @@ def parse_get(words: list[bytes], run: Run) -> Request:
             request.run = run_read
         request.keys = (key,)
     else:
-        request.keys = tuple(map(keys.parse, words))
+        request.keys = tuple(map(keys.parse_get, words))
         request.run = run_read
+        for key, following in pairwise(request.keys):
+            if key.joins and key.consumer != following.consumer:
+                raise keys.BadKey("keys joined by /or name one consumer")
     return request
 
 
@@ -72,7 +79,7 @@ def parse_gats(words: list[bytes], run: Run) -> Request:
 def _head(request: Request, record: bytes) -> bytes:
     """The VALUE line for an item, remembered by the eight bytes of its record that say flags and size."""
     head = b"VALUE %b %d %d\r\n" % (request.queue, rec.flags(record), rec.payload_size(record))
-    if len(request.heads) >= _KEPT_HEADS:
+    if len(request.heads) >= KEPT_HEADS:
         request.heads.clear()
     request.heads[record[24:32]] = head
     return head
@@ -96,14 +103,14 @@ def run_get(session: Session, request: Request, body: bytes) -> None:
             head = request.heads.get(record[24:32]) or _head(request, record)
             payload = rec.payload(record) if record[1] else record[32:]
             session.out.append(b"%b%b\r\nEND\r\n" % (head, payload))
-            if len(record) > _COUNTED:
+            if len(record) > COUNTED:
                 session.count_output(len(record))
             return
         if queue.cold_cost and queue.is_reading_back(session.consumer):
             session.stall_until_read_back(queue)
             return
-    if (broker.book.of(request.queue) if queue is None else queue.settings).wait:
-        Reading(session, request, None).go()
+    if session.settings_of(request.queue).wait:
+        Values(session, request, None).go()
         return
     session.counters.get_misses += 1
     session.out.append(END)
@@ -117,16 +124,19 @@ def run_get_child(session: Session, request: Request, body: bytes) -> None:
 
 def run_read(session: Session, request: Request, body: bytes) -> None:
     """Every other get; ``gat`` and ``gats`` name the reservations' deadline."""
-    for key in request.keys:
-        session.broker.subscribe(key.queue)
     if must_settle(session, request):
         session.stall_and_retry()
     else:
-        Reading(session, request, session.reservation_seconds(request.exptime)).go()
+        Values(session, request, session.reservation_seconds(request.exptime)).go()
 
 
 def must_settle(session: Session, request: Request) -> bool:
-    """Whether the answer depends on changes that the journal does not have yet."""
+    """Whether the answer depends on changes that the journal does not have yet.
+
+    The children among the queues that are read exist from here on.
+    """
+    for key in request.keys:
+        session.broker.subscribe(key.queue)
     if session.last_put > session.broker.committed:
         return True
     queues = session.queues
@@ -140,93 +150,118 @@ def must_settle(session: Session, request: Request) -> bool:
 class Reading:
     """One get of one or several keys, which may wait at each of them.
 
+    What is said about an item is the business of the protocols, which make
+    classes of their own of this one.
+
     :param timeout: seconds until the reservations' deadlines, None for the queues' own
     """
 
-    __slots__ = ("_index", "_parts", "_request", "_session", "_timeout")
+    __slots__ = ("_index", "_request", "_session", "_timeout")
 
     def __init__(self, session: Session, request: Request, timeout: float | None) -> None:
         self._session = session
         self._request = request
         self._timeout = timeout
         self._index = 0
-        self._parts: list[bytes] = []
+
+    def add(self, key: Key, record: bytes, reservation: Reservation | None) -> None:
+        """An item was found for a key; None for one that was only looked at."""
+        raise NotImplementedError
+
+    def reply(self) -> bytes:
+        """What to answer, now that all keys are done."""
+        raise NotImplementedError
 
     def go(self) -> None:
-        """Go through the keys from where it stands, as far as the next one that has to wait, or answer."""
+        """Go through the keys from where it stands, as far as those that have to wait, or answer."""
         keys = self._request.keys
         while self._index < len(keys):
-            if not self._step(keys[self._index]):
+            group = self._group()
+            if not self._step(group):
                 return
-            self._index += 1
+            self._index += len(group)
         session = self._session
-        self._parts.append(END)
-        reply = b"".join(self._parts)
+        reply = self.reply()
         session.out.append(reply)
         session.count_output(len(reply))
 
     def delivered(self, reservation: Reservation | None) -> None:
         """The waiting is over, with an item or with None."""
-        key = self._request.keys[self._index]
-        self._count(reservation is not None)
-        if reservation is not None:
-            self._add(key, reservation.record, reservation)
-        self._index += 1
+        self._session.waiter = None
+        group = self._group()
+        if reservation is None:
+            self._session.counters.get_misses += 1
+        else:
+            name = reservation.queue.name
+            self._found(next(key for key in group if key.queue == name and key.opens), reservation.record, reservation)
+        self._index += len(group)
         self._resume()
 
-    def _step(self, key: Key) -> bool:
-        """Carry out one key; False where it has begun to wait."""
+    def _group(self) -> Sequence[Key]:
+        """The next key, with those it is joined to by ``/or``."""
+        keys = self._request.keys
+        end = self._index + 1
+        while keys[end - 1].joins and end < len(keys):
+            end += 1
+        return keys[self._index : end]
+
+    def _step(self, group: Sequence[Key]) -> bool:
+        """Carry out keys of which one item is wanted; False where it has begun to wait."""
         session = self._session
-        queue = session.queues.get(key.queue)
-        if key.peek is not None:
-            item = queue.peek(key.peek) if queue is not None else None
-            if isinstance(item, int):
-                session.stall(READING)
-                session.broker.journal.read([item], self._peeked)
-                return False
-            self._show(key, item)
-            return True
-        if key.closes or key.aborts:
-            self._end_reservations(key)
-            if not key.opens:
-                return True
-        if queue is not None:
-            reservation = queue.reserve(session.consumer, self._timeout)
-            if reservation is not None:
-                self._count(True)
-                self._add(key, reservation.record, reservation)
-                return True
-            if queue.cold_cost and self._reads_back(queue):
-                return False
-        wait = key.wait
-        if wait is None:
-            wait = (session.broker.book.of(key.queue) if queue is None else queue.settings).wait
-        if wait and not session.eof and not self._is_full(key.queue, queue):
-            queue = session.broker.open(key.queue)
-            queue.wait(session.consumer, wait, self._timeout, self.delivered)
+        consumer = self._consumer(group[0])
+        for key in group:
+            if key.closes or key.aborts:
+                self._end_reservations(key, consumer)
+        lines: list[Key] = []
+        asked = False
+        for key in group:
+            queue = session.queues.get(key.queue)
+            if key.peek is not None:
+                asked = True
+                item = queue.peek(key.peek) if queue is not None else None
+                if isinstance(item, int):
+                    session.stall(READING)
+                    session.broker.journal.read([item], partial(self._peeked, key))
+                    return False
+                if item is not None:
+                    self._found(key, item, None)
+                    return True
+            elif key.opens:
+                asked = True
+                if queue is not None:
+                    reservation = queue.reserve(consumer, self._timeout)
+                    if reservation is not None:
+                        self._found(key, reservation.record, reservation)
+                        return True
+                    if queue.cold_cost and self._reads_back(queue, consumer):
+                        return False
+                if not _is_full(consumer, key.queue, queue):
+                    lines.append(key)
+        wait = self._wait_seconds(group)
+        if wait and lines and not session.eof:
+            queues = [session.broker.open(key.queue) for key in lines]
+            session.waiter = session.broker.wait(queues, consumer, wait, self._timeout, self.delivered)
             session.stall(WAITING)
             return False
-        self._count(False)
+        session.counters.get_misses += asked
         return True
 
-    def _show(self, key: Key, record: bytes | None) -> None:
-        self._count(record is not None)
-        if record is not None:
-            self._add(key, record, None)
-
-    def _peeked(self, records: list[bytes] | None, error: BaseException | None) -> None:
+    def _peeked(self, key: Key, records: list[bytes] | None, error: BaseException | None) -> None:
         """The item that was to be shown has been read back, or could not be, which is a miss."""
-        if error is not None:
-            self._session.counters.storage_errors += 1
-        self._show(self._request.keys[self._index], records[0] if records else None)
-        self._index += 1
+        counters = self._session.counters
+        if records is not None:
+            self._found(key, records[0], None)
+        else:
+            counters.get_misses += 1
+            counters.storage_errors += 1
+        self._index += len(self._group())
         self._resume()
 
-    def _reads_back(self, queue: Queue) -> bool:
+    def _reads_back(self, queue: Queue, consumer: Consumer) -> bool:
         """Whether this get waits until the head of the queue is in memory; one that cannot be read is a miss."""
         session = self._session
         try:
-            if not queue.is_reading_back(session.consumer):
+            if not queue.is_reading_back(consumer):
                 return False
         except StorageFailed:
             session.counters.storage_errors += 1
@@ -236,34 +271,57 @@ class Reading:
         return True
 
     def _resume(self) -> None:
-        """What was being read back is here: go on, and have the owner look at the session."""
+        """What this get has waited for is here: go on, and have the owner look at the session."""
         self._session.stalled = COMMIT
         self.go()
         self._session.announce()
 
-    def _is_full(self, name: bytes, queue: Queue | None) -> bool:
-        held = self._session.consumer.held.get(name)
-        return held is not None and queue is not None and len(held) >= queue.settings.prefetch
-
-    def _end_reservations(self, key: Key) -> None:
-        """Acknowledge or give back what the consumer holds on the queue."""
+    def _consumer(self, key: Key) -> Consumer:
         session = self._session
-        for reservation in list(session.consumer.held.get(key.queue, ())):
+        return session.consumer if key.consumer is None else session.broker.consumer_named(key.consumer)
+
+    def _wait_seconds(self, group: Sequence[Key]) -> float:
+        """The longest wait that the keys name, or else the longest of their queues' settings."""
+        named = [key.wait for key in group if key.wait is not None]
+        if named:
+            return max(named)
+        session = self._session
+        return max([session.settings_of(key.queue).wait for key in group if key.opens], default=0.0)
+
+    def _end_reservations(self, key: Key, consumer: Consumer) -> None:
+        """Acknowledge or give back what the consumer holds on the queue."""
+        for reservation in list(consumer.held.get(key.queue, ())):
             if key.aborts:
-                reservation.queue.cancel(reservation)
+                reservation.queue.cancel(reservation, key.delay)
             else:
-                reservation.queue.acknowledge(reservation, session)
+                reservation.queue.acknowledge(reservation, self._session)
 
-    def _count(self, hit: bool) -> None:
-        counters = self._session.counters
-        if hit:
-            counters.get_hits += 1
-        else:
-            counters.get_misses += 1
+    def _found(self, key: Key, record: bytes, reservation: Reservation | None) -> None:
+        self._session.counters.get_hits += 1
+        self.add(key, record, reservation)
 
-    def _add(self, key: Key, record: bytes, reservation: Reservation | None) -> None:
+
+def _is_full(consumer: Consumer, name: bytes, queue: Queue | None) -> bool:
+    held = consumer.held.get(name)
+    return held is not None and queue is not None and len(held) >= queue.settings.prefetch
+
+
+class Values(Reading):
+    """A classic get: a ``VALUE`` for each item."""
+
+    __slots__ = ("_parts",)
+
+    def __init__(self, session: Session, request: Request, timeout: float | None) -> None:
+        super().__init__(session, request, timeout)
+        self._parts: list[bytes] = []
+
+    def add(self, key: Key, record: bytes, reservation: Reservation | None) -> None:
         head = b"VALUE %b %d %d" % (key.wire, rec.flags(record), rec.payload_size(record))
         if self._request.with_token:
             token = 0 if reservation is None else self._session.broker.token_of(reservation)
             head += b" %d" % token
         self._parts += (head, b"\r\n", rec.payload(record), b"\r\n")
+
+    def reply(self) -> bytes:
+        self._parts.append(END)
+        return b"".join(self._parts)

@@ -16,11 +16,17 @@ MAX_LINE = 8192
 """Bytes of a command line, without its end."""
 MAX_BODY = 2**31 - 3
 """Bytes; a greater number is no length (memcached: INT_MAX - 2)."""
+_TOKEN = b" C"
+"""Begins the token in the line of a meta command."""
+_TOKEN_SIZE = 21
+"""Digits of a number under 2**63, and CR LF."""
 _CACHED_LINE = 300
 _CACHED_LINES = 4096
 
 Run = Callable[[Any, "Request", bytes], None]
 """Carries a request out: takes the session, the request and the body."""
+Say = Callable[["Request", bytes], bytes]
+"""Puts an answer, one of those in :mod:`redqueue.protocol.replies`, in the words of another protocol."""
 
 
 class Request:
@@ -29,22 +35,47 @@ class Request:
     :ivar run: does it: takes the session, this request and the body
     :ivar size: length of the body that follows, bytes; -1 for none
     :ivar skip: length of a body that is to be swallowed; -1 for none
-    :ivar reply: for a refused line, what to answer
+    :ivar reply: what to answer: for a refused line, and for plain sets and deletes that succeed
+    :ivar say: puts an answer in other words than those of the classic verbs; None where they do
+    :ivar denial: what to answer should the journal fail; empty for the classic words
+    :ivar unmet: what to answer where an ``add`` finds something, or a ``replace`` nothing
+    :ivar suffix: what is behind an answer's first word
+    :ivar quiet: whether success is not answered
+    :ivar hides_misses: whether quiet mode hides ``NOT_FOUND`` too
+    :ivar ttl: the TTL that a counter gets, by the rule for exptime; None for the one it has
+    :ivar volatile: whether the same line is not likely to come again
+    :ivar shape: the line up to a token that is its last word; empty for none
+    :ivar initial: what a counter that is missing begins with; None for no such thing
     """
 
     __slots__ = (
+        "consumer",
+        "delay",
         "delta",
+        "denial",
         "exptime",
         "flags",
         "heads",
+        "hides_misses",
+        "initial",
         "keys",
         "noreply",
+        "opaque",
+        "opcode",
         "queue",
+        "quiet",
         "reply",
         "run",
+        "say",
+        "shape",
         "size",
         "skip",
+        "suffix",
         "token",
+        "ttl",
+        "unmet",
+        "verb",
+        "volatile",
         "with_token",
         "words",
     )
@@ -64,6 +95,21 @@ class Request:
         self.keys: Sequence[Key] = ()
         self.words: Sequence[bytes] = ()
         self.reply = b""
+        self.denial = b""
+        self.unmet = replies.NOT_STORED
+        self.suffix = b""
+        self.shape = b""
+        self.say: Say | None = None
+        self.verb = run
+        self.quiet = False
+        self.hides_misses = False
+        self.ttl: int | None = None
+        self.volatile = False
+        self.delay = 0.0
+        self.consumer: bytes | None = None
+        self.initial: int | None = None
+        self.opcode = 0
+        self.opaque = b""
 
 
 class BadRequest(Exception):
@@ -93,18 +139,35 @@ class Requests:
     :param commands: by verb, how its line is parsed and what it runs
     :param max_body: the longest body taken, bytes
 
+    :ivar max_body: the longest body taken, bytes
     :ivar known: by the whole line, its LF included
     :ivar known_heads: the same by the line without its LF
     """
 
     def __init__(self, commands: dict[bytes, tuple[Parse, Run]], max_body: int) -> None:
         self._commands = commands
-        self._max_body = max_body
+        self.max_body = max_body
         self.known: dict[bytes, Request] = {}
         self.known_heads: dict[bytes, Request] = {}
+        self._shapes: dict[bytes, Request] = {}
+
+    def by_shape(self, line: bytes) -> Request | None:
+        """The request of a line that ends in a token, where what comes before the token is known.
+
+        Its request has no body, and is valid until the next call. None for any other line, or what is not a whole one.
+        """
+        shape, _, token = line.rpartition(_TOKEN)
+        known = self._shapes.get(shape)
+        if known is None or not (token[:-2].isdigit() and token.endswith(b"\r\n") and len(token) <= _TOKEN_SIZE):
+            return None
+        known.token = int(token)
+        return known
 
     def parse(self, line: bytes) -> Request:
         """The request of a whole line, its end included; a bad line gives one that refuses."""
+        known = self.by_shape(line)
+        if known is not None:
+            return known
         words = [word for word in line.rstrip(b"\n").removesuffix(b"\r").split(b" ") if word]
         command = self._commands.get(words[0]) if words else None
         if command is None:
@@ -116,9 +179,14 @@ class Requests:
             return self._refusal(words, error.reply, error.skip)
         except BadKey as bad_key:
             return self._refusal(words, bad_key.reply, -1)
-        if request.size > self._max_body:
+        if request.size > self.max_body:
             return self._refusal(words, replies.TOO_LARGE, request.size)
-        if len(line) <= _CACHED_LINE:
+        if request.volatile:
+            if request.shape and len(request.shape) <= _CACHED_LINE:
+                if len(self._shapes) >= _CACHED_LINES:
+                    self._shapes.clear()
+                self._shapes[request.shape] = request
+        elif len(line) <= _CACHED_LINE:
             if len(self.known) >= _CACHED_LINES:
                 self.known.clear()
                 self.known_heads.clear()

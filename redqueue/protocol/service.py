@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from redqueue.engine.broker import Broker
 from redqueue.protocol.counters import Counters
 from redqueue.protocol.host import Host
 from redqueue.protocol.request import Requests
+from redqueue.protocol.unfinished import Unfinished
 
 NO_LIMIT = 1 << 62
 """More bytes than will ever be read."""
@@ -24,12 +25,17 @@ class Owner(Protocol):
         """Read no more before the journal has caught up."""
 
 
+Codec = Callable[[Any], Unfinished]
+"""Takes over a session of which nothing has been read; what it returns is fed with all that arrives."""
+
+
 class Service:
     """What all sessions of a server share.
 
     :param broker: the engine
     :param requests: parses lines
     :param host: answers what only the server knows
+    :param codecs: by a connection's first byte, what makes of its session one that speaks another protocol than text
 
     :ivar served: owners of sessions that have been served, or may go on, since
         the last tick: they may have output, be stalled or be done
@@ -39,11 +45,12 @@ class Service:
         read, because more has arrived than the journal can take for now
     """
 
-    __slots__ = ("broker", "bytes_read", "counters", "host", "read_limit", "requests", "schedule", "served")
+    __slots__ = ("broker", "bytes_read", "codecs", "counters", "host", "read_limit", "requests", "schedule", "served")
 
-    def __init__(self, broker: Broker, requests: Requests, host: Host) -> None:
+    def __init__(self, broker: Broker, requests: Requests, host: Host, codecs: dict[int, Codec]) -> None:
         self.broker = broker
         self.requests = requests
+        self.codecs = codecs
         self.counters = Counters()
         self.host = host
         self.served: list[Owner] = []

@@ -20,14 +20,16 @@ So the requests of one client are carried out, and answered, strictly in order.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
-from redqueue.engine.consumer import Consumer
+from redqueue.engine.consumer import Consumer, Waiter
 from redqueue.engine.ledger import StorageFailed
 from redqueue.engine.queue import Queue
+from redqueue.engine.settings import QueueSettings
 from redqueue.protocol import replies
 from redqueue.protocol.request import MAX_LINE, Request
 from redqueue.protocol.service import Owner, Service
-from redqueue.protocol.unfinished import PartialBody, PartialLine, Swallow, Unfinished
+from redqueue.protocol.unfinished import FirstByte, PartialBody, PartialLine, Swallow, Unfinished
 
 WAITING = 1
 COMMIT = 2
@@ -36,12 +38,18 @@ READING = 4
 
 MAX_RELATIVE = 60 * 60 * 24 * 30
 """Seconds; a greater exptime is a Unix time (memcached's protocol.txt, Expiration times)."""
+_FIRST_BYTE = FirstByte()
 _SHORT = 4096
 """Bytes up to which what has arrived is likely to be one request."""
 MAX_BACKLOG = 1 << 16
 """Bytes kept of a stalled client's further input before it is no longer read."""
 MAX_OUTPUT = 1 << 20
 """Bytes of unsent replies above which a session stalls (CONTRACT section 7)."""
+
+
+Receipt: TypeAlias = "tuple[list[bytes], int] | tuple[list[bytes], int, bytes] | Session | None"
+"""A list of replies, the index of the one to change, and to what if not to the classic words; or
+a session whose replies have come too far for that; or nothing, where there is no reply."""
 
 
 class Session:
@@ -56,6 +64,7 @@ class Session:
     :ivar eof: whether the client has said that it sends no more
     :ivar is_local: whether the client is on this machine, so that it may use the operators' verbs
     :ivar last_put: number of the last batch with an item of this client
+    :ivar waiter: its place in the lines of the queues it waits for
     :ivar closing: whether the connection is to be closed once ``out`` is sent
     :ivar complaint: for the log, why the session was closed; empty for no reason worth a line
     """
@@ -84,6 +93,7 @@ class Session:
         "queues",
         "retrying",
         "stalled",
+        "waiter",
     )
 
     def __init__(self, service: Service, owner: Owner) -> None:
@@ -107,9 +117,10 @@ class Session:
         self.backlog_size = 0
         self._backlog: list[bytes] | None = None
         self._interrupted = False
-        self._unfinished: Unfinished | None = None
+        self._unfinished: Unfinished | None = _FIRST_BYTE
         self.eof = False
         self.is_local = False
+        self.waiter: Waiter | None = None
 
     # -- input ----------------------------------------------------------------
 
@@ -152,7 +163,7 @@ class Session:
             self._interrupted = False
             if self.retrying and data:
                 self.retrying = False
-                self._keep_first(data)
+                self.keep_first(data)
 
     def _go_on(self, data: bytes) -> None:
         """Take ``data`` while stalled, closing, or in the middle of something."""
@@ -161,7 +172,7 @@ class Session:
             return
         data = self._continue(data)
         if self.stalled or self.closing:
-            self._keep_first(data)
+            self.keep_first(data)
         else:
             self._run(data)
 
@@ -172,7 +183,13 @@ class Session:
         if end < _SHORT:
             line, _, body = data.partition(b"\n")
             request = self.known_heads.get(line)
-            if request is not None and len(body) == request.size + 2 and body.endswith(b"\r\n"):
+            if request is None:
+                if not body:
+                    request = self._service.requests.by_shape(data)
+                    if request is not None:
+                        self._run_one(request, b"", data)
+                        return
+            elif len(body) == request.size + 2 and body.endswith(b"\r\n"):
                 self._run_one(request, body[:-2], data)  # nearly always so with set
                 return
         known = self.known
@@ -212,7 +229,7 @@ class Session:
                 if self.closing:
                     return
                 if self.stalled:
-                    self._keep_first(data[pos:])
+                    self.keep_first(data[pos:])
                     return
                 data = self._continue(data[pos:]) if self._unfinished is not None else data[pos:]
                 pos = 0
@@ -239,7 +256,7 @@ class Session:
         """The client sends no more. What it has asked is still answered; a waiting get leaves the line."""
         self.eof = True
         self.broker.clock.tick()
-        waiter = self.consumer.waiter
+        waiter, self.waiter = self.waiter, None
         if waiter is not None:
             waiter.cancel()
             waiter.deliver(None)
@@ -258,6 +275,9 @@ class Session:
         self._backlog = None
         self._unfinished = None
         self.broker.clock.tick()
+        if self.waiter is not None:
+            self.waiter.cancel()
+            self.waiter = None
         self.consumer.close()
 
     def _keep(self, data: bytes) -> None:
@@ -269,8 +289,8 @@ class Session:
             if self.backlog_size > MAX_BACKLOG and self._owner is not None:
                 self._owner.pause_input()
 
-    def _keep_first(self, data: bytes) -> None:
-        """``data`` comes before all that is kept already."""
+    def keep_first(self, data: bytes) -> None:
+        """Keep ``data``, which comes before all that is kept already."""
         if data and not self.closing:
             self._backlog = [data, *(self._backlog or ())]
             self.backlog_size += len(data)
@@ -291,6 +311,10 @@ class Session:
     def _continue(self, data: bytes) -> bytes:
         """Give ``data`` to what is unfinished; returns what comes behind it, beginning with a line."""
         while data and (unfinished := self._unfinished) is not None:
+            if unfinished is _FIRST_BYTE:
+                opens = self._service.codecs.get(data[0])
+                if opens is not None:
+                    self._unfinished = unfinished = opens(self)
             rest = unfinished.feed(data)
             if rest is None:
                 return b""
@@ -316,15 +340,40 @@ class Session:
         self._interrupted = True
         self._answer_error(replies.BAD_CHUNK, request.noreply)
 
+    # -- for the codecs of other protocols -----------------------------------------
+
+    @property
+    def max_body(self) -> int:
+        """The longest body taken, bytes."""
+        return self._service.requests.max_body
+
+    def carry_out(self, request: Request, body: bytes) -> bool:
+        """Carry out a request; returns whether it is done, and not to be carried out again once the session resumes."""
+        try:
+            request.run(self, request, body)
+        except StorageFailed:
+            self.answer_failure(request)
+        self._interrupted = False
+        done = not self.retrying
+        self.retrying = False
+        return done
+
     # -- for the commands ---------------------------------------------------------
 
     def answer(self, request: Request, reply: bytes) -> None:
-        """Answer a request, unless it asked for silence."""
-        if not request.noreply:
+        """Answer a request, unless it asked for silence.
+
+        :param reply: one of those in :mod:`redqueue.protocol.replies`, or a number and CR LF
+        """
+        if request.say is not None:
+            self.out.append(request.say(request, reply))
+        elif not request.noreply:
             self.out.append(reply)
 
-    def receipt(self, request: Request) -> tuple[list[bytes], int] | None:
+    def receipt(self, request: Request) -> Receipt:
         """Where the reply that comes next can be changed to an error, should the journal fail."""
+        if request.denial:
+            return self.out, len(self.out), request.denial
         return None if request.noreply else (self.out, len(self.out))
 
     def refuse(self, request: Request) -> None:
@@ -349,17 +398,18 @@ class Session:
     def answer_failure(self, request: Request) -> None:
         """The journal has failed."""
         self.counters.storage_errors += 1
-        if request.noreply:
-            self.counters.noreply_errors += 1
-        else:
-            self.out.append(replies.OUT_OF_MEMORY)
+        self.answer_refusal(request, replies.OUT_OF_MEMORY)
 
     def answer_not_stored(self, request: Request) -> None:
         """The queue is full or the server takes no items."""
+        self.answer_refusal(request, replies.NOT_STORED)
+
+    def answer_refusal(self, request: Request, reply: bytes) -> None:
+        """What was asked for is not done, for the reason that ``reply`` gives."""
         if request.noreply:
             self.counters.noreply_errors += 1
         else:
-            self.out.append(replies.NOT_STORED)
+            self.answer(request, reply)
 
     def close_after_reply(self, complaint: str = "") -> None:
         """Send what is in ``out``, then close the connection."""
@@ -376,6 +426,11 @@ class Session:
         """Carry this request out again after the next commit."""
         self.stall(COMMIT)
         self.retrying = True
+
+    def settings_of(self, name: bytes) -> QueueSettings:
+        """The settings in force for a queue, which need not be there."""
+        queue = self.queues.get(name)
+        return self.broker.book.of(name) if queue is None else queue.settings
 
     def stall_until_read_back(self, queue: Queue) -> None:
         """Carry this request out again once what is being read back of ``queue`` is in memory."""
@@ -421,6 +476,15 @@ class Session:
         self.out = []
         self.out_bytes = 0
         return out
+
+
+def deny(receipt: Receipt) -> None:
+    """The journal has failed: what was answered becomes an error."""
+    if isinstance(receipt, Session):
+        receipt.close_after_reply("the journal could not be written while it was being answered")
+    elif receipt is not None:
+        out, index, *denial = receipt
+        out[index] = denial[0] if denial else replies.OUT_OF_MEMORY
 
 
 def foreign_protocol(words: Sequence[bytes]) -> str:

@@ -32,19 +32,19 @@ def parse_stats(words: list[bytes], run: Run) -> Request:
 
 def run_stats(session: Session, request: Request, body: bytes) -> None:
     """``stats`` in all its forms: one reply, written at once."""
-    word = request.words[0]
-    if word == b"reset":
-        session.host.reset_stats()
-        session.out.append(replies.RESET)
-        return
-    if word == b"queue":
-        queue = session.queues.get(request.queue)
-        reply = b"" if queue is None else _queue(session, queue)
-    else:
-        reply = _TOPICS[word](session)
-    reply += replies.END
+    reply = stat_lines(session, request)
+    reply += replies.RESET if request.words[0] == b"reset" else replies.END
     session.out.append(reply)
     session.count_output(len(reply))
+
+
+def stat_lines(session: Session, request: Request) -> bytes:
+    """The ``STAT`` lines that a request asks for."""
+    word = request.words[0]
+    if word == b"queue":
+        queue = session.queues.get(request.queue)
+        return b"" if queue is None else _queue(session, queue)
+    return _TOPICS[word](session)
 
 
 def _lines(figures: Figures, prefix: bytes = b"") -> bytes:
@@ -159,7 +159,8 @@ def _connections(session: Session) -> bytes:
     return _lines(session.host.connection_stats())
 
 
-def _nothing(session: Session) -> bytes:
+def _reset(session: Session) -> bytes:
+    session.host.reset_stats()
     return b""
 
 
@@ -169,5 +170,5 @@ _TOPICS = {
     b"settings": _settings,
     b"items": _items,
     b"conns": _connections,
-    b"reset": _nothing,
+    b"reset": _reset,
 }

@@ -6,7 +6,19 @@ own, or None while it needs more.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from redqueue.protocol.request import Request
+
+
+class FirstByte:
+    """The connection itself, of which nothing has arrived: its first byte tells the protocol."""
+
+    __slots__ = ()
+
+    def feed(self, data: bytes) -> bytes | None:
+        """All of it, where it is a text protocol."""
+        return data
 
 
 class PartialLine:
@@ -74,4 +86,8 @@ class Swallow:
         return data[end:]
 
 
-Unfinished = PartialLine | PartialBody | Swallow
+class Unfinished(Protocol):
+    """What a session is in the middle of."""
+
+    def feed(self, data: bytes) -> bytes | None:
+        """Take what has arrived; returns what comes behind it, or None while it needs more."""

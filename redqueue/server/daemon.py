@@ -32,7 +32,7 @@ from redqueue.journal.log import Log
 from redqueue.journal.recovery import JournalDamaged, Recovery
 from redqueue.journal.worker import Worker
 from redqueue.options import BadOption, Options, load
-from redqueue.protocol.classic import COMMANDS
+from redqueue.protocol.commands import CODECS, COMMANDS
 from redqueue.protocol.request import Requests
 from redqueue.protocol.service import Service
 from redqueue.queue_tables import settings_book
@@ -88,7 +88,7 @@ class Server:
         asyncio_loop.set_exception_handler(self._on_exception)
         self._raise_file_limit()
         self._open_broker()
-        self._service = Service(self._broker, Requests(COMMANDS, self._options.max_item_size), self)
+        self._service = Service(self._broker, Requests(COMMANDS, self._options.max_item_size), self, CODECS)
         self._commit = GroupCommit(asyncio_loop.call_soon, self._service, self._journal)
         await self._leave_damage_behind()
         self._broker.deadlines.on_earlier = self._arm
@@ -336,7 +336,7 @@ class Server:
             yield f"{connection.number}:addr", connection.describe()
             session = connection.session
             yield f"{connection.number}:reserved", sum(map(len, session.consumer.held.values()))
-            yield f"{connection.number}:waiting", int(session.consumer.waiter is not None)
+            yield f"{connection.number}:waiting", int(session.waiter is not None)
 
     def reset_stats(self) -> None:
         """Count from zero."""

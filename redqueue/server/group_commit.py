@@ -17,8 +17,8 @@ from typing import Any, Protocol, cast
 from redqueue.engine.ledger import Batch
 from redqueue.journal.compaction import Compactor
 from redqueue.journal.log import DiskFull, Log
-from redqueue.protocol.replies import OUT_OF_MEMORY
 from redqueue.protocol.service import NO_LIMIT, Service
+from redqueue.protocol.session import deny
 
 log = logging.getLogger(__name__)
 
@@ -227,15 +227,10 @@ class GroupCommit:
             self._deny(self._broker.rollback(batch))
             self._fail_for_good(error)
 
-    def _deny(self, receipts: Iterable[Any]) -> None:
+    @staticmethod
+    def _deny(receipts: Iterable[Any]) -> None:
         for receipt in receipts:
-            if receipt is None:
-                continue
-            if isinstance(receipt, tuple):
-                out, index = receipt
-                out[index] = OUT_OF_MEMORY
-            else:
-                receipt.close_after_reply("the journal could not be written while it was being answered")
+            deny(receipt)
 
     def _lack_space(self, error: BaseException) -> None:
         if not self._broker.shortage:

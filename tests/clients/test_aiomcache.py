@@ -136,3 +136,29 @@ def test_errors_leave_the_connection_in_step(server: ServerProcess, queue: str) 
         assert (await client.version()).count(b".") == 2
 
     converse(server, talk)
+
+
+def test_a_pool_with_a_named_consumer(server: ServerProcess, queue: str) -> None:
+    name = queue.encode()
+
+    async def run() -> None:
+        client = aiomcache.Client("127.0.0.1", server.port, pool_size=4)
+        await asyncio.gather(*(client.set(name + b"%d" % number, b"x") for number in range(20)))
+        named = [name + b"%d/as=worker-7" % number for number in range(20)]
+        assert await asyncio.gather(*map(client.get, named)) == [b"x"] * 20
+        assert await asyncio.gather(*map(client.delete, named)) == [True] * 20
+        await client.close()
+
+    asyncio.run(run())
+
+
+def test_noreply_is_not_its_way(server: ServerProcess, queue: str) -> None:
+    """It waits for every reply; a delayed item through it, then."""
+    name = queue.encode()
+
+    async def talk(client: aiomcache.Client) -> None:
+        assert await client.set(name + b"/delay=0.2", b"x")
+        assert await client.get(name) is None
+        assert await client.get(name + b"/t=15000") == b"x"
+
+    converse(server, talk)

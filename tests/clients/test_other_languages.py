@@ -15,6 +15,7 @@ pytestmark = pytest.mark.extra
 PHP = r"""
 $m = new Memcached();
 $m->addServer('127.0.0.1', (int) $argv[1]);
+$m->setOption(Memcached::OPT_BINARY_PROTOCOL, (bool) $argv[3]);
 $q = $argv[2];
 function check($what, $got, $want) {
     global $m;
@@ -70,12 +71,39 @@ foreach (['zeroth', 'final', 'last'] as $value) {
     check('order', $m->get($q), $value);
     check('order', $m->delete($q), true);
 }
+check('delayed', $m->set("$q/delay=0.2", 'later'), true);
+check('not yet', $m->get($q), false);
+check('now', $m->get("$q/t=4000"), 'later');
+check('delete', $m->delete($q), true);
+check('named', $m->set($q, 'x'), true);
+check('named', $m->get("$q/as=worker-7"), 'x');
+check('named', $m->delete($q), false);
+check('named', $m->delete("$q/as=worker-7"), true);
 check('too large', $m->set($q, random_bytes(70000)), false);
 check('result', $m->getResultCode(), Memcached::RES_E2BIG);
 check('goes on', $m->set($q, 'small'), true);
 check('goes on', $m->get($q), 'small');
 check('bad key', $m->set(str_repeat('k', 251), 'x'), false);
+check('an option that makes no sense', $m->get("$q/peek/t=5"), false);
 check('stats', array_values($m->getStats())[0]['pid'] > 0, true);
+$n = new Memcached();
+$n->setOption(Memcached::OPT_BINARY_PROTOCOL, (bool) $argv[3]);
+$n->setOption(Memcached::OPT_NO_BLOCK, true);
+$n->setOption(Memcached::OPT_NOREPLY, true);
+$n->addServer('127.0.0.1', (int) $argv[1]);
+check('set without a reply', $n->set("{$q}n2", 'x'), true);
+check('get', $m->get("{$q}n2/t=4000"), 'x');
+$two = new Memcached();
+$two->setOption(Memcached::OPT_BINARY_PROTOCOL, (bool) $argv[3]);
+$two->setOption(Memcached::OPT_LIBKETAMA_COMPATIBLE, true);
+$two->addServers([['127.0.0.1', (int) $argv[1]], ['127.0.0.1', (int) $argv[4]]]);
+for ($i = 0; $i < 20; $i++) {
+    check('set on one of two', $two->set("{$q}s$i", $i), true);
+}
+for ($i = 0; $i < 20; $i++) {
+    check('get from one of two', $two->get("{$q}s$i"), $i);
+    check('delete from one of two', $two->delete("{$q}s$i"), true);
+}
 check('quit', $m->quit(), true);
 check('given back', $m->get("$q/t=5000"), 'small');
 echo "well\n";
@@ -86,7 +114,7 @@ use strict;
 use warnings;
 use utf8;
 use Cache::Memcached;
-my ($port, $q) = @ARGV;
+my ($port, $q, $second) = @ARGV;
 my $m = Cache::Memcached->new({ servers => ["127.0.0.1:$port"], compress_threshold => 10_000 });
 sub check {
     my ($what, $got, $want) = @_;
@@ -129,6 +157,24 @@ check('add again', $m->add($q, 'again'), '');
 check('replace', $m->replace($q, 'final'), 1);
 check('get', $m->get($q), 'final');
 check('delete', $m->delete($q), 1);
+check('touch, nothing held', $m->can('touch') ? 1 : 0, 0);
+check('delayed', $m->set("$q/delay=0.2", 'later'), 1);
+check('not yet', $m->get($q), undef);
+check('now', $m->get("$q/t=4000"), 'later');
+check('delete', $m->delete($q), 1);
+check('named', $m->set($q, 'x'), 1);
+check('named', $m->get("$q/as=worker-7"), 'x');
+check('named', $m->delete($q), '');
+check('named', $m->delete("$q/as=worker-7"), 1);
+check('an option that makes no sense', $m->get("$q/peek/t=5"), undef);
+my $two = Cache::Memcached->new({ servers => ["127.0.0.1:$port", "127.0.0.1:$second"] });
+for my $i (1 .. 20) {
+    check('set on one of two', $two->set("${q}s$i", $i), 1);
+}
+for my $i (1 .. 20) {
+    check('get from one of two', $two->get("${q}s$i"), $i);
+    check('delete from one of two', $two->delete("${q}s$i"), 1);
+}
 $m->enable_compress(0);
 check('too large', $m->set($q, 'x' x 70_000), '');
 check('goes on', $m->set($q, 'small'), 1);
@@ -153,9 +199,11 @@ def run(interpreter: str, probe: list[str], program: list[str], packages: str) -
     return result.stdout
 
 
-def test_php_memcached(server: ServerProcess, queue: str) -> None:
+@pytest.mark.parametrize("protocol", ["text", "binary"])
+def test_php_memcached(server: ServerProcess, second_server: ServerProcess, queue: str, protocol: str) -> None:
     probe = ["-r", "exit(extension_loaded('memcached') ? 0 : 1);"]
-    program = ["-d", "error_reporting=-1", "-r", PHP, "--", str(server.port), queue]
+    arguments = [str(server.port), queue, "1" if protocol == "binary" else "0", str(second_server.port)]
+    program = ["-d", "error_reporting=-1", "-r", PHP, "--", *arguments]
     assert run("php", probe, program, "php-cli php-memcached") == "well\n"
 
 
@@ -192,7 +240,7 @@ def test_memcexist(server: ServerProcess, queue: str) -> None:
             assert wire.put(name, b"x") == b"STORED"
 
 
-def test_perl_cache_memcached(server: ServerProcess, queue: str) -> None:
+def test_perl_cache_memcached(server: ServerProcess, second_server: ServerProcess, queue: str) -> None:
     probe = ["-MCache::Memcached", "-e", "1"]
-    program = ["-e", PERL, str(server.port), queue]
+    program = ["-e", PERL, str(server.port), queue, str(second_server.port)]
     assert run("perl", probe, program, "libcache-memcached-perl") == "well\n"

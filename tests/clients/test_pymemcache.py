@@ -146,10 +146,28 @@ def test_item_too_large_without_reply(client: Client, queue: str) -> None:
     assert client.get(queue) == b"small"
 
 
-def test_option_of_a_later_version_is_an_error(client: Client, queue: str) -> None:
-    with pytest.raises(MemcacheClientError, match="not in this version"):
-        client.get(queue + "/or")
+def test_an_option_that_makes_no_sense_is_an_error(client: Client, queue: str) -> None:
+    with pytest.raises(MemcacheClientError, match="/peek goes with no other"):
+        client.get(queue + "/peek/t=5")
     assert client.set(queue, b"x")
+
+
+def test_delayed(client: Client, queue: str) -> None:
+    assert client.set(queue + "/delay=0.2", b"x")
+    assert client.get(queue) is None
+    assert client.get(queue + "/t=15000") == b"x"
+
+
+def test_one_worker_for_many_queues(server: ServerProcess, client: Client, queue: str) -> None:
+    """``get_many`` asks for all keys in one request, in their order."""
+    client.set(queue + "low", b"l")
+    client.set(queue + "high", b"h")
+    keys = [f"{queue}high/or", f"{queue}middle/or", f"{queue}low/t=15000"]
+    for name, key, body in (("high", keys[0], b"h"), ("low", keys[2], b"l")):
+        assert client.get_many(keys) == {key: body}
+        assert client.delete(queue + name)
+    with put_once_it_waits(server, queue + "middle", b"m"):
+        assert client.get_many(keys) == {keys[1]: b"m"}
 
 
 def test_ttl(client: Client, queue: str) -> None:
@@ -184,6 +202,16 @@ def test_pool(server: ServerProcess, queue: str) -> None:
         assert client.delete(queue) is True
     assert client.get(queue) is None
     client.close()
+
+
+def test_a_pool_with_a_named_consumer(server: ServerProcess, queue: str) -> None:
+    """A get and a delete over different connections, which a pool may use at any time."""
+    with closing(PooledClient(("127.0.0.1", server.port), default_noreply=False, timeout=20)) as pool:
+        pool.set(queue, b"a")
+        assert pool.get(f"{queue}/as=worker-7") == b"a"
+        with pool.client_pool.get_and_release() as busy:  # so the pool needs another connection
+            assert busy.delete(queue) is False
+            assert pool.delete(f"{queue}/as=worker-7") is True
 
 
 def test_hashing_client_over_two_servers(server: ServerProcess, second_server: ServerProcess, queue: str) -> None:

@@ -172,3 +172,26 @@ def test_worker_that_dies_and_another(server: ServerProcess, client: memcache.Cl
     assert other.get(f"{queue}/t=15000") == "job"
     assert other.delete(queue) == 1
     other.disconnect_all()
+
+
+def test_two_servers(server: ServerProcess, second_server: ServerProcess, queue: str) -> None:
+    client = memcache.Client([f"127.0.0.1:{s.port}" for s in (server, second_server)], socket_timeout=20)
+    names = [f"{queue}-{number}" for number in range(20)]
+    for name in names:
+        assert client.set(name, name)
+    assert client.get_multi(names) == {name: name for name in names}
+    for name in names:
+        assert client.delete(name)
+    client.disconnect_all()
+
+
+def test_delayed_named_and_many_queues(client: memcache.Client, queue: str) -> None:
+    assert client.set(f"{queue}/delay=0.2", "x")
+    assert client.get(queue) is None
+    keys = [f"{queue}none/or", f"{queue}/t=15000"]
+    assert client.get_multi(keys) == {keys[1]: "x"}
+    assert client.delete(queue)
+    client.set(queue, "x")
+    assert client.get(f"{queue}/as=me") == "x"
+    assert not client.delete(queue)
+    assert client.delete(f"{queue}/as=me")

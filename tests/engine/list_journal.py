@@ -25,6 +25,8 @@ class ListJournal:
         self.written: list[tuple[str, bytes]] = []
         self.names: dict[int, bytes] = {}
         self.buried = 0
+        self._counted = 0
+        self._sums = (0, 0)
         self.reads: deque[tuple[list[int], Fetched]] = deque()
 
     def put(self, record: bytes) -> None:
@@ -53,11 +55,18 @@ class ListJournal:
 
     @property
     def live_items(self) -> int:
-        return sum(map(len, self.items().values()))
+        return self._live()[0]
 
     @property
     def live_bytes(self) -> int:
-        return sum(len(record) for records in self.items().values() for record in records)
+        return self._live()[1]
+
+    def _live(self) -> tuple[int, int]:
+        if self._counted != len(self.written):
+            self._counted = len(self.written)
+            records = [record for records in self.items().values() for record in records]
+            self._sums = len(records), sum(map(len, records))
+        return self._sums
 
     def open_queue(self, name: bytes) -> int:
         number = len(self.names) + 1

@@ -110,7 +110,7 @@ class Life(RuleBasedStateMachine):
         too_many = found.items + 1 - self.settings.max_items if found and self.settings.max_items else 0
         if found is None or too_many <= 0:
             return []
-        ready = [rec.payload(record) for record in found.ready]  # those too that have expired unnoticed
+        ready = [rec.payload(record) for record in map(self.engine.record_of, found.ready)]  # those too that have expired unnoticed
         can = self.settings.overflow == "drop-oldest" and len(ready) >= too_many
         return ready[:too_many] if can else None
 
@@ -170,6 +170,7 @@ class Life(RuleBasedStateMachine):
     @rule(queue=ANY_QUEUE, how=st.sampled_from(["close", "close", "cancel", "delay"]))
     def take_and_return(self, queue: bytes, how: str) -> None:
         """What workers do that an item is too much for."""
+        self.engine.warm(queue)
         found = self.engine.broker.queues.get(queue)
         worker = Consumer()
         ready = self.model.ready(queue)

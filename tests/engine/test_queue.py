@@ -186,8 +186,9 @@ class TestLine:
         got: list[object] = []
         gone, here = Consumer(), Consumer()
         queue = engine.broker.open(Q)
-        queue.wait(gone, 60, None, lambda r: got.append("gone"))
+        waiter = queue.wait(gone, 60, None, lambda r: got.append("gone"))
         queue.wait(here, 60, None, lambda r: got.append("here"))
+        waiter.cancel()
         gone.close()
         engine.put(Q, b"a")
         engine.commit()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from redqueue.engine.settings import QueueSettings, SettingsBook
-from redqueue.protocol.classic import COMMANDS
+from redqueue.protocol.commands import CODECS, COMMANDS
 from redqueue.protocol.request import Requests
 from redqueue.protocol.service import Service
-from redqueue.protocol.session import COMMIT, OUTPUT, Session
+from redqueue.protocol.session import COMMIT, OUTPUT, Session, deny
 from tests.engine.list_journal import Engine
 
 
@@ -76,7 +76,7 @@ class Server:
     def __init__(self, settings: QueueSettings | SettingsBook | None = None, max_item_size: int = 1 << 20) -> None:
         self.engine = Engine(settings)
         self.host = FakeHost()
-        self.service = Service(self.engine.broker, Requests(COMMANDS, max_item_size), self.host)
+        self.service = Service(self.engine.broker, Requests(COMMANDS, max_item_size), self.host, CODECS)
         self.fails = False
 
     def connect(self) -> Client:
@@ -88,8 +88,7 @@ class Server:
         if self.engine.broker.has_changes() or self.engine.journal.open:
             if self.fails:
                 for receipt in self.engine.fail():
-                    if isinstance(receipt, tuple):
-                        receipt[0][receipt[1]] = b"SERVER_ERROR out of memory storing object\r\n"
+                    deny(receipt)
             else:
                 self.engine.commit()
         clients = list(self.service.served)
