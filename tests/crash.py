@@ -412,7 +412,9 @@ def run(
                 ledger.violations.append(f"round {number}: the server logged {server.log}")
             if work.failures:
                 raise work.failures[0]
-        report(f"round {number} ({reliable}, {memory}): {work.replies} replies; {len(ledger.violations)} violations so far")
+        report(
+            f"round {number} ({reliable}, {memory}): {work.replies} replies; {len(ledger.violations)} violations so far"
+        )
         if ledger.violations:
             break
     with ServerProcess(logdir, segment_size="64kb") as server:

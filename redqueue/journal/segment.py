@@ -182,10 +182,11 @@ def allocate_spare(directory: Path, size: int) -> int:
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
     try:
         _allocate(fd, size)
-    except OSError:
+    except OSError as error:
         os.close(fd)
         with contextlib.suppress(OSError):
             os.unlink(path)
+        error.filename = str(path)
         raise
     return fd
 
@@ -237,19 +238,27 @@ class Segment:
             os.unlink(path or self.path.parent / SPARE)
 
     def has_room(self, length: int, reserve: int = 0) -> bool:
-        """Whether a frame of ``length`` payload bytes goes here and leaves ``reserve`` bytes free.
-
-        A frame longer than a whole segment goes into an empty one, which grows.
-        """
-        return self.end + FRAME_SIZE + length + reserve <= self.size or self.end == HEADER_SIZE
+        """Whether a frame of ``length`` payload bytes goes here and leaves ``reserve`` bytes free."""
+        return self.end + FRAME_SIZE + length + reserve <= self.size
 
     def append(self, time: int, durable: int, count: int, payload: bytes) -> None:
         """Write a frame; after an OSError the segment is as before."""
         end = self.end
         data = encode_frame(self.number, end, time, durable, count, payload)
-        if pwrite(self.fd, data, end) != len(data):
-            _write_all(self.fd, data, end)
+        try:
+            if pwrite(self.fd, data, end) != len(data):
+                _write_all(self.fd, data, end)
+        except OSError:
+            self._shrink()
+            raise
         self.end = end + len(data)
+
+    def _shrink(self) -> None:
+        """Give back what the file has grown by: a part of a frame must not keep the disk full."""
+        size = max(self.size, self.end)
+        with contextlib.suppress(OSError):
+            if os.fstat(self.fd).st_size > size:
+                os.ftruncate(self.fd, size)
 
     def sync(self) -> None:
         """fdatasync: what was appended survives a power failure.
@@ -288,6 +297,8 @@ def _sync(how: Callable[[int], None], fd: int) -> None:
 def _allocate(fd: int, size: int) -> None:
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(fd, 0, size)
+    else:
+        os.ftruncate(fd, size)
 
 
 def _write_all(fd: int, data: bytes, offset: int) -> None:

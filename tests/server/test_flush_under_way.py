@@ -11,8 +11,7 @@ from tests.server_in_process import InProcessServer
 
 @pytest.mark.parametrize("flush", [b"flush q\r\n", b"flush_all\r\n"])
 @pytest.mark.parametrize(
-    ("request_line", "answer"),
-    [(b"replace q 0 0 1\r\n8\r\n", b"NOT_STORED\r\n"), (b"incr q 1\r\n", b"NOT_FOUND\r\n")],
+    ("request_line", "answer"), [(b"replace q 0 0 1\r\n8\r\n", b"NOT_STORED\r\n"), (b"incr q 1\r\n", b"NOT_FOUND\r\n")]
 )
 def test_the_flushed_head_is_not_rewritten(tmp_path: Path, flush: bytes, request_line: bytes, answer: bytes) -> None:
     """It was confirmed, was in no queue any more, and came back with the next start."""
