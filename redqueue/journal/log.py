@@ -394,6 +394,19 @@ class Log:
 
         self._worker.submit(lambda: self._rotate(self._smallest), finished)
 
+    def look(self, missing: Callable[[BaseException], None]) -> None:
+        """Have the reader see whether the current segment is where it was made.
+
+        :param missing: called with the exception where it is not
+        """
+        segment = self._current
+
+        def finished(error: BaseException | None) -> None:
+            if error is not None and segment is self._current:
+                missing(error)
+
+        self._reader.submit(segment.check_place, finished)
+
     def discard(self) -> None:
         """Forget the open frame."""
         self._puts.clear()
@@ -657,6 +670,7 @@ class Log:
         relocated: list[tuple[int, int, int]] = []
 
         def job() -> None:
+            failed.check_place()
             counted = self._durable & 0xFFFFFFFF if self._durable >> 32 == failed.number else HEADER_SIZE
             frames = [] if self._sync else _frames_after(failed, counted)
             names = b"".join(rec.name(_from_bytes(key, "big"), name) for key, name in sorted(self._names.items()))

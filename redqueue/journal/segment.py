@@ -207,7 +207,9 @@ class Segment:
         self.number = header.number
         self.path = path_of(directory, header.number)
         self.fd = fd
-        self.size = os.fstat(fd).st_size
+        status = os.fstat(fd)
+        self.size = status.st_size
+        self._identity = (status.st_dev, status.st_ino)
         self.end = HEADER_SIZE
         try:
             _write_all(fd, encode_header(*header), 0)
@@ -263,11 +265,24 @@ class Segment:
     def sync(self) -> None:
         """fdatasync: what was appended survives a power failure.
 
-        :raises OSError: EIO where that fails, whatever the kernel says; ENOENT where the file has lost its name
+        :raises OSError: EIO where that fails, whatever the kernel says; ENOENT as for :meth:`check_place`
         """
         _sync(_datasync, self.fd)
-        if not os.fstat(self.fd).st_nlink:
-            raise FileNotFoundError(errno.ENOENT, "the journal's directory or file has been removed", str(self.path))
+        self.check_place()
+
+    def check_place(self) -> None:
+        """See whether a start would find the file where it was made.
+
+        :raises FileNotFoundError: where it would not
+        """
+        try:
+            found = os.stat(self.path)
+        except FileNotFoundError:
+            found = None
+        if found is None or (found.st_dev, found.st_ino) != self._identity:
+            raise FileNotFoundError(
+                errno.ENOENT, "the journal's directory or file has been removed or renamed: put it back", str(self.path)
+            )
 
     def finish(self) -> None:
         """Sync, and give unused space back. The file stays open, and still takes frames.
