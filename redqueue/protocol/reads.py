@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from redqueue.engine.consumer import Reservation
+from redqueue.engine.consumer import Consumer, Reservation
 from redqueue.engine.ledger import StorageFailed
 from redqueue.engine.queue import Queue
 from redqueue.journal import record as rec
@@ -13,6 +13,8 @@ from redqueue.protocol.replies import END
 from redqueue.protocol.request import BadRequest, Request, Run, signed
 from redqueue.protocol.session import COMMIT, READING, WAITING, Session
 
+_ANYBODY = Consumer()
+"""Holds nothing."""
 _COUNTED = 256
 """A value at least this long counts towards the session's limit of unsent output."""
 
@@ -170,6 +172,8 @@ class Reading:
         if key.peek is not None:
             item = queue.peek(key.peek) if queue is not None else None
             if isinstance(item, int):
+                if queue is not None and queue.mortal and not key.peek and self._reads_back(queue, _ANYBODY):
+                    return False  # it may have expired, and then the one behind it is the head
                 session.stall(READING)
                 session.broker.journal.read([item], self._peeked)
                 return False
@@ -185,7 +189,7 @@ class Reading:
                 self._count(True)
                 self._add(key, reservation.record, reservation)
                 return True
-            if queue.cold_cost and self._reads_back(queue):
+            if queue.cold_cost and self._reads_back(queue, session.consumer):
                 return False
         wait = session.broker.settings.wait if key.wait is None else key.wait
         if wait and not session.eof and not self._is_full(key.queue, queue):
@@ -205,15 +209,18 @@ class Reading:
         """The item that was to be shown has been read back, or could not be, which is a miss."""
         if error is not None:
             self._session.counters.storage_errors += 1
-        self._show(self._request.keys[self._index], records[0] if records else None)
+        record = records[0] if records else None
+        if record is not None and 0 < rec.expires(record) <= self._session.broker.clock.wall:
+            record = None
+        self._show(self._request.keys[self._index], record)
         self._index += 1
         self._resume()
 
-    def _reads_back(self, queue: Queue) -> bool:
+    def _reads_back(self, queue: Queue, consumer: Consumer) -> bool:
         """Whether this get waits until the head of the queue is in memory; one that cannot be read is a miss."""
         session = self._session
         try:
-            if not queue.is_reading_back(session.consumer):
+            if not queue.is_reading_back(consumer):
                 return False
         except StorageFailed:
             session.counters.storage_errors += 1
