@@ -45,6 +45,8 @@ ACK_FRAME = FRAME_SIZE + rec.ACK_RECORD.size
 """Bytes of a frame that acknowledges one item."""
 SMALLEST_SEGMENT = 64 << 10
 """Bytes; where the disk has no room for a full segment, one down to this size is made."""
+SMALLEST_FOR_ACKS = 4 << 10
+"""Bytes; the same at a start, and where acknowledgements have no room else: theirs was given back to the disk."""
 BURIED_AT_ONCE = 5000
 """Dropped items taken out of the index in one turn."""
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -155,6 +157,7 @@ class Log:
         self.frames = 0
         self.syncs = 0
         self.segment_size = segment_size
+        self._smallest = min(SMALLEST_SEGMENT, segment_size)
         self._sync = sync
         self._wall_ns = wall_ns
         self._worker = worker
@@ -188,7 +191,9 @@ class Log:
             self._remove(self.index.remove_oldest().path)
         self.closed_bytes = sum(entry.size for entry in segments)
         self._current = self._begin_segment(
-            self._allocate(), recovered.next_segment, segments[-1].size if segments else 0
+            self._allocate(min(SMALLEST_FOR_ACKS, segment_size)),
+            recovered.next_segment,
+            segments[-1].size if segments else 0,
         )
         self._current.publish()
         self._entry = self._add_entry(self._current, self._last_id + 1)
@@ -378,16 +383,18 @@ class Log:
             frame = Frame(self._to_name(puts, others, copies), puts, copies, others, acks, growth, has_fan_out)
             try:
                 if not self._has_room(len(frame.payload), frame.takes_space):
-                    self._rotate()
+                    self._rotate(max(self._smallest, self._size_for(frame)))
                     frame = Frame(self._to_name(puts, others, copies), puts, copies, others, acks, growth, has_fan_out)
                 start = self._append(frame)
             except OSError as error:
                 if error.errno not in _DISK_FULL:
                     raise
                 frame = Frame((), [], [], [], acks)
-                if not acks or not self._has_room(len(frame.payload), False):
+                if not acks:
                     raise DiskFull(error, False) from error
                 try:
+                    if not self._has_room(len(frame.payload), False):
+                        self._rotate(max(min(SMALLEST_FOR_ACKS, self.segment_size), self._size_for(frame)))
                     start = self._append(frame)
                 except OSError as again:
                     if again.errno not in _DISK_FULL:
@@ -431,7 +438,20 @@ class Log:
             self._take_new_segment()
             done(error)
 
-        self._worker.submit(self._rotate, finished)
+        self._worker.submit(lambda: self._rotate(self._smallest), finished)
+
+    def look(self, missing: Callable[[BaseException], None]) -> None:
+        """Have the reader see whether the current segment is where it was made.
+
+        :param missing: called with the exception where it is not
+        """
+        segment = self._current
+
+        def finished(error: BaseException | None) -> None:
+            if error is not None and segment is self._current:
+                missing(error)
+
+        self._reader.submit(segment.check_place, finished)
 
     def discard(self) -> None:
         """Forget the open frame."""
@@ -487,6 +507,13 @@ class Log:
             reserve = min(size >> 1, max(size >> 3, ACK_FRAME * self.live_items))
         return self._current.has_room(length, reserve)
 
+    def _size_for(self, frame: Frame) -> int:
+        """Bytes that a new segment needs for a frame and for acknowledgements behind it."""
+        length = len(frame.payload)
+        if length > self.segment_size >> 1:  # else there is room for the names of its queues anyhow
+            length += len(b"".join(self._names.values())) + rec.NAME_HEAD.size * len(self._names)
+        return HEADER_SIZE + FRAME_SIZE + length + max(length, SMALLEST_FOR_ACKS) // 8
+
     def _to_name(
         self, puts: Sequence[bytes], others: Sequence[bytes] = (), copies: Sequence[Copy] = ()
     ) -> Sequence[bytes]:
@@ -526,24 +553,24 @@ class Log:
 
     # -- segments -----------------------------------------------------------------
 
-    def _allocate(self) -> int:
-        """Space for a segment: a full one, or a smaller one where the disk has no room for that."""
-        size = self.segment_size
+    def _allocate(self, least: int) -> int:
+        """Space for a segment: a full one, or a smaller one, down to ``least``, where the disk has no room for that."""
+        size = max(self.segment_size, least)
         while True:
             try:
                 return allocate_spare(self.directory, size)
             except OSError as error:
-                if error.errno not in _DISK_FULL or size <= SMALLEST_SEGMENT:
+                if error.errno not in _DISK_FULL or size <= least:
                     raise
-                size = max(SMALLEST_SEGMENT, size // 4)
+                size = max(least, size // 2)
 
     def _begin_segment(self, spare: int, number: int, previous_end: int, previous_failed: bool = False) -> Segment:
         header = Header(number, self._wall_ns(), self._last_id + 1, previous_end, previous_failed)
         return Segment(self.directory, spare, header)
 
-    def _rotate(self) -> None:
-        """Go on in a new segment. In the worker."""
-        spare = self._allocate()
+    def _rotate(self, least: int) -> None:
+        """Go on in a new segment, as for :meth:`_allocate`. In the worker."""
+        spare = self._allocate(least)
         full = self._current
         try:
             full.finish()
@@ -715,11 +742,13 @@ class Log:
         relocated: list[tuple[int, int, int]] = []
 
         def job() -> None:
+            failed.check_place()
             counted = self._durable & 0xFFFFFFFF if self._durable >> 32 == failed.number else HEADER_SIZE
             frames = [] if self._sync else _frames_after(failed, counted)
-            spare = self._allocate()
-            segment = self._begin_segment(spare, failed.number + 1, counted, previous_failed=True)
             names = b"".join(rec.name(_from_bytes(key, "big"), name) for key, name in sorted(self._names.items()))
+            needed = HEADER_SIZE + (len(frames) + 1) * FRAME_SIZE + len(names) + sum(len(f.payload) for f in frames)
+            spare = self._allocate(max(self._smallest, needed + SMALLEST_FOR_ACKS))
+            segment = self._begin_segment(spare, failed.number + 1, counted, previous_failed=True)
             try:
                 if names:
                     segment.append(self._wall_ns(), position(segment.number, HEADER_SIZE), len(self._names), names)

@@ -193,10 +193,11 @@ def allocate_spare(directory: Path, size: int) -> int:
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
     try:
         _allocate(fd, size)
-    except OSError:
+    except OSError as error:
         os.close(fd)
         with contextlib.suppress(OSError):
             os.unlink(path)
+        error.filename = str(path)
         raise
     return fd
 
@@ -217,7 +218,9 @@ class Segment:
         self.number = header.number
         self.path = path_of(directory, header.number)
         self.fd = fd
-        self.size = os.fstat(fd).st_size
+        status = os.fstat(fd)
+        self.size = status.st_size
+        self._identity = (status.st_dev, status.st_ino)
         self.end = HEADER_SIZE
         try:
             _write_all(fd, encode_header(*header), 0)
@@ -248,28 +251,49 @@ class Segment:
             os.unlink(path or self.path.parent / SPARE)
 
     def has_room(self, length: int, reserve: int = 0) -> bool:
-        """Whether a frame of ``length`` payload bytes goes here and leaves ``reserve`` bytes free.
-
-        A frame longer than a whole segment goes into an empty one, which grows.
-        """
-        return self.end + FRAME_SIZE + length + reserve <= self.size or self.end == HEADER_SIZE
+        """Whether a frame of ``length`` payload bytes goes here and leaves ``reserve`` bytes free."""
+        return self.end + FRAME_SIZE + length + reserve <= self.size
 
     def append(self, time: int, durable: int, count: int, payload: bytes) -> None:
         """Write a frame; after an OSError the segment is as before."""
         end = self.end
         data = encode_frame(self.number, end, time, durable, count, payload)
-        if pwrite(self.fd, data, end) != len(data):
-            _write_all(self.fd, data, end)
+        try:
+            if pwrite(self.fd, data, end) != len(data):
+                _write_all(self.fd, data, end)
+        except OSError:
+            self._shrink()
+            raise
         self.end = end + len(data)
+
+    def _shrink(self) -> None:
+        """Give back what the file has grown by: a part of a frame must not keep the disk full."""
+        size = max(self.size, self.end)
+        with contextlib.suppress(OSError):
+            if os.fstat(self.fd).st_size > size:
+                os.ftruncate(self.fd, size)
 
     def sync(self) -> None:
         """fdatasync: what was appended survives a power failure.
 
-        :raises OSError: EIO where that fails, whatever the kernel says; ENOENT where the file has lost its name
+        :raises OSError: EIO where that fails, whatever the kernel says; ENOENT as for :meth:`check_place`
         """
         _sync(_datasync, self.fd)
-        if not os.fstat(self.fd).st_nlink:
-            raise FileNotFoundError(errno.ENOENT, "the journal's directory or file has been removed", str(self.path))
+        self.check_place()
+
+    def check_place(self) -> None:
+        """See whether a start would find the file where it was made.
+
+        :raises FileNotFoundError: where it would not
+        """
+        try:
+            found = os.stat(self.path)
+        except FileNotFoundError:
+            found = None
+        if found is None or (found.st_dev, found.st_ino) != self._identity:
+            raise FileNotFoundError(
+                errno.ENOENT, "the journal's directory or file has been removed or renamed: put it back", str(self.path)
+            )
 
     def finish(self) -> None:
         """Sync, and give unused space back. The file stays open, and still takes frames.
@@ -299,6 +323,8 @@ def _sync(how: Callable[[int], None], fd: int) -> None:
 def _allocate(fd: int, size: int) -> None:
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(fd, 0, size)
+    else:
+        os.ftruncate(fd, size)
 
 
 def _write_all(fd: int, data: bytes, offset: int) -> None:

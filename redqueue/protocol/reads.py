@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
 
-from redqueue.engine.consumer import Consumer, Reservation
+from redqueue.engine.consumer import ANYBODY, Consumer, Reservation
 from redqueue.engine.ledger import StorageFailed
 from redqueue.engine.queue import Queue
 from redqueue.engine.topics import is_child
@@ -220,8 +220,7 @@ class Reading:
                 asked = True
                 item = queue.peek(key.peek) if queue is not None else None
                 if isinstance(item, int):
-                    session.stall(READING)
-                    session.broker.journal.read([item], partial(self._peeked, key))
+                    self._peek_later(key, queue, item)
                     return False
                 if item is not None:
                     self._found(key, item, None)
@@ -246,14 +245,22 @@ class Reading:
         session.counters.get_misses += asked
         return True
 
+    def _peek_later(self, key: Key, queue: Queue | None, item_id: int) -> None:
+        """Show an item once it is read back."""
+        if queue is not None and queue.mortal and not key.peek and self._reads_back(queue, ANYBODY):
+            return  # it may have expired, and then the one behind it is the head
+        self._session.stall(READING)
+        self._session.broker.journal.read([item_id], partial(self._peeked, key))
+
     def _peeked(self, key: Key, records: list[bytes] | None, error: BaseException | None) -> None:
         """The item that was to be shown has been read back, or could not be, which is a miss."""
-        counters = self._session.counters
-        if records is not None:
-            self._found(key, records[0], None)
+        session = self._session
+        if records is None:
+            session.counters.storage_errors += 1
+        if records is None or 0 < rec.expires(records[0]) <= session.broker.clock.wall:
+            session.counters.get_misses += 1
         else:
-            counters.get_misses += 1
-            counters.storage_errors += 1
+            self._found(key, records[0], None)
         self._index += len(self._group())
         self._resume()
 

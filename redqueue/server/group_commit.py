@@ -118,6 +118,7 @@ class GroupCommit:
             journal.start_segment(self._looked_for_space)
         else:
             self.schedule()
+            journal.look(self._missing)
 
     # -- one tick -------------------------------------------------------------
 
@@ -261,6 +262,10 @@ class GroupCommit:
         self._broker.fail(f"the journal could not be written: {error}")
         self._attempts += 1
         self._next_attempt = self._broker.clock.now + min(LONGEST_PAUSE, 0.5 * 2**self._attempts)
+
+    def _missing(self, error: BaseException) -> None:
+        self._broker.clock.tick()
+        self._fail_for_good(error)
 
     def _moved_on(self, error: BaseException | None) -> None:
         self._broker.clock.tick()

@@ -110,7 +110,9 @@ class Life(RuleBasedStateMachine):
         too_many = found.items + 1 - self.settings.max_items if found and self.settings.max_items else 0
         if found is None or too_many <= 0:
             return []
-        ready = [rec.payload(record) for record in map(self.engine.record_of, found.ready)]  # those too that have expired unnoticed
+        ready = [
+            rec.payload(record) for record in map(self.engine.record_of, found.ready)
+        ]  # those too that have expired unnoticed
         can = self.settings.overflow == "drop-oldest" and len(ready) >= too_many
         return ready[:too_many] if can else None
 
