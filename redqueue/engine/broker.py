@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 from redqueue.engine.clock import Clock
@@ -177,12 +178,14 @@ class Broker(Ledger):
 
         def commit() -> None:
             items = stored = 0
+            gone: list[Iterator[int]] = []
             for queue in queues:
-                _, dropped, size = queue.drop_below(below)
+                ids, dropped, size = queue.drop_below(below)
+                gone.append(ids)
                 items += dropped
                 stored += size
                 queue.settle()
-            self.journal.bury_below(below, items, stored)
+            self.journal.bury_below(below, chain.from_iterable(gone), items, stored)
             self.housekeeping()
 
         self.effect(commit, lambda: None, receipt)

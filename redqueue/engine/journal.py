@@ -51,7 +51,7 @@ class Journal(Protocol):
         :param stored: bytes of their records
         """
 
-    def bury_below(self, below: int, items: int, stored: int) -> None:
+    def bury_below(self, below: int, ids: Iterator[int], items: int, stored: int) -> None:
         """All items with lower ids are dead by a committed WIPE. Arguments as for :meth:`bury`."""
 
     def read(self, ids: list[int], done: Fetched) -> None:
@@ -96,7 +96,7 @@ class NullJournal:
     def bury(self, ids: Iterator[int], items: int, stored: int) -> None:
         """Nothing to do."""
 
-    def bury_below(self, below: int, items: int, stored: int) -> None:
+    def bury_below(self, below: int, ids: Iterator[int], items: int, stored: int) -> None:
         """Nothing to do."""
 
     def read(self, ids: list[int], done: Fetched) -> None:

@@ -233,12 +233,10 @@ class Log:
         self.live_bytes -= stored
         self._burials.append(ids)
 
-    def bury_below(self, below: int, items: int, stored: int) -> None:
-        """All items with lower ids are dead by a committed WIPE. Arguments as for :meth:`bury`."""
-        self.live_items -= items
-        self.live_bytes -= stored
-        self._burials.clear()
+    def bury_below(self, below: int, ids: Iterator[int], items: int, stored: int) -> None:
+        """All items with lower ids are dead by a committed WIPE. Other arguments as for :meth:`bury`."""
         self.index.clear_below(below)
+        self.bury(ids, items, stored)  # for what the ids let go of, piece by piece
 
     def read(self, ids: list[int], done: Fetched) -> None:
         """Have the records of living items read back.

@@ -71,7 +71,7 @@ class ListJournal:
         assert len(set(ids)) == len(ids) == items
         self.buried += items
 
-    def bury_below(self, below: int, items: int, stored: int) -> None:
+    def bury_below(self, below: int, ids: Iterator[int], items: int, stored: int) -> None:
         self.buried += items
 
     def read(self, ids: Sequence[int], done: Fetched) -> None:
