@@ -107,7 +107,7 @@ class Broker(Ledger):
 
     def evict(self) -> None:
         """Put a bounded number of items out of memory, which is full, where a queue has more than its share there."""
-        left = EVICT_MOST
+        left, share = EVICT_MOST, self.share(len(self.queues))  # queues that have no backlog yet must make room, too
         for _ in range(EVICT_QUEUES):
             queue = next(self._hand, None)
             if queue is None:
@@ -115,7 +115,7 @@ class Broker(Ledger):
                 queue = next(self._hand, None)
                 if queue is None:
                     return
-            left -= queue.evict(left)
+            left -= queue.evict(left, share)
             if left <= 0 or self.hot_cost() < self.memory:
                 return
 

@@ -626,15 +626,16 @@ class Queue:
         self.cold_cost += cost
         self.ledger.cold_cost += cost
 
-    def evict(self, most: int) -> int:
-        """Put items out of memory, those that will be delivered last first, down to what the queue may keep there.
+    def evict(self, most: int, share: int) -> int:
+        """Put items out of memory, those that will be delivered last first.
 
         :param most: no more than so many
+        :param share: bytes that the queue may keep there
         :returns: how many
         """
-        if self._load is not None:
+        if self._load is not None or self.cold_items == self.items:
             return 0
-        window = self._window()
+        window = self._window(share)
         records = self.ready.evict(window, most)
         if records:
             self._refill_below = (window + 1) // 2
@@ -663,7 +664,7 @@ class Queue:
         """Begin to read the next items back that are not in memory, unless that is under way."""
         if self._load is not None:
             return
-        window = self._window()
+        window = self._window(self.ledger.window())
         self._refill_below = (window + 1) // 2
         ids, of_backlog = self.ready.missing(window)
         if ids:
@@ -698,10 +699,10 @@ class Queue:
         if not before or not self.cold_cost:
             self.ledger.cold_queues += bool(self.cold_cost) - bool(before)
 
-    def _window(self) -> int:
-        """How many items of a backlog may be in memory."""
+    def _window(self, share: int) -> int:
+        """How many items of a backlog may be in memory, if they may take ``share`` bytes there."""
         size = self.bytes // max(1, self.items) + PUT_SIZE + ITEM_COST
-        return max(1, min(LOAD_MOST, self.ledger.window() // size))
+        return max(1, min(LOAD_MOST, share // size))
 
     # -- the whole queue ----------------------------------------------------
 

@@ -150,7 +150,7 @@ class Life(RuleBasedStateMachine):
     @rule()
     def evict(self) -> None:
         for queue in self.engine.broker.queues.values():
-            queue.evict(2)
+            queue.evict(2, queue.ledger.window())
 
     @rule()
     def answer_reads(self) -> None:
