@@ -76,7 +76,7 @@ class Section:
 
     def add(self, *cells: str) -> None:
         """A line of the table."""
-        print(f"{self.name}: {cells[0]}", file=sys.stderr, flush=True)
+        print(f"{self.name}: {'; '.join(cells)}", file=sys.stderr, flush=True)
         self.rows.append([*cells])
 
     def text(self) -> str:

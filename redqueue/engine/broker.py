@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from array import array
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from redqueue.engine import admission, dead_letters, losses
@@ -293,12 +294,14 @@ class Broker(Ledger):
 
         def commit() -> None:
             items = stored = 0
+            gone: list[Iterator[int]] = []
             for queue in queues:
-                _, dropped, size = queue.drop_below(below)
+                ids, dropped, size = queue.drop_below(below)
+                gone.append(ids)
                 items += dropped
                 stored += size
                 queue.settle()
-            self.journal.bury_all(items, stored)
+            self.journal.bury(chain.from_iterable(gone), items, stored)
             self.housekeeping()
 
         self.effect(commit, lambda: None, receipt)

@@ -47,15 +47,12 @@ class Journal(Protocol):
         """The queue holds nothing; no record will use its number any more, unless it is pinned."""
 
     def bury(self, ids: Iterator[int], items: int, stored: int) -> None:
-        """Items are dead by a committed DROP, without an ACK of their own.
+        """Items are dead by a committed DROP or WIPE, without an ACK of their own.
 
         :param ids: of them; taken in the next turns
         :param items: how many they are
         :param stored: bytes of their records
         """
-
-    def bury_all(self, items: int, stored: int) -> None:
-        """All items that there were are dead by a committed WIPE. Arguments as for :meth:`bury`."""
 
     def read(self, ids: list[int], done: Fetched) -> None:
         """Have the records of living items read back.
@@ -101,9 +98,6 @@ class NullJournal:
         """Nothing to do."""
 
     def bury(self, ids: Iterator[int], items: int, stored: int) -> None:
-        """Nothing to do."""
-
-    def bury_all(self, items: int, stored: int) -> None:
         """Nothing to do."""
 
     def read(self, ids: list[int], done: Fetched) -> None:

@@ -111,8 +111,12 @@ class Ledger:
         return self.journal.live_bytes + ITEM_COST * self.journal.live_items - self.cold_cost
 
     def window(self) -> int:
-        """Bytes that a queue with a backlog may hold in memory: together they take a quarter of it."""
-        return min(_WINDOW_MOST, self.memory // (4 * (1 + self.cold_queues))) if self.memory else _WINDOW_MOST
+        """Bytes that a queue with a backlog may hold in memory."""
+        return self.share(self.cold_queues)
+
+    def share(self, queues: int) -> int:
+        """Bytes for each of so many queues, which together take a quarter of the memory."""
+        return min(_WINDOW_MOST, self.memory // (4 * (1 + queues))) if self.memory else _WINDOW_MOST
 
     def on_unreadable(self, queue: bytes, error: BaseException | None) -> None:
         """Items of ``queue`` cannot be read back."""

@@ -656,7 +656,7 @@ class Queue:
         :param share: bytes that the queue may keep there
         :returns: how many
         """
-        if self._load is not None or self.settings.overflow == DROP_OLDEST:
+        if self._load is not None or self.cold_items == self.items or self.settings.overflow == DROP_OLDEST:
             return 0  # what may have to be dropped at any moment stays at hand; its limits bound it
         records = self.delayed.evict(most) if self.delayed is not None else []
         if not records:

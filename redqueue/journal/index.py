@@ -85,6 +85,18 @@ class PositionMap:
             self._firsts[at] = ids[0]
         return position
 
+    def drop_below(self, below: int) -> None:
+        """Remove all items with lower ids."""
+        at = bisect_left(self._firsts, below)
+        first = self._chunks[at - 1 : at]  # may have some on both sides
+        del self._firsts[:at], self._chunks[:at]
+        for ids, positions in first:
+            i = bisect_left(ids, below)
+            if i < len(ids):
+                self._firsts.insert(0, ids[i])
+                self._chunks.insert(0, (ids[i:], positions[i:]))
+        self._size = sum(len(ids) for ids, _ in self._chunks)
+
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """(id, position) of every item, in the order of ids."""
         for ids, positions in self._chunks:
@@ -222,14 +234,12 @@ class Index:
         for entry in self.segments:
             offsets = entry.offsets
             count = min(max(0, below - entry.first_id), len(offsets))
-            offsets[:count] = array("I", bytes(offsets.itemsize * count))
             rest = offsets[count:]
+            offsets[:count] = array("I", bytes(offsets.itemsize * count))
             entry.live = len(rest) - rest.count(0)
-        moved, self.moved = self.moved, PositionMap()
-        for item_id, position in moved:
-            if item_id >= below:
-                self.moved.set(item_id, position)
-                self.by_number(position >> 32).live += 1
+        self.moved.drop_below(below)
+        for _, position in self.moved:
+            self.by_number(position >> 32).live += 1
 
     def count_live(self) -> None:
         """Count anew what lives in each segment."""

@@ -257,11 +257,6 @@ class Log:
         self._burials.append(ids)
         self.is_untidy = True
 
-    def bury_all(self, items: int, stored: int) -> None:
-        """All items that there were are dead by a committed WIPE. Arguments as for :meth:`bury`."""
-        self.live_items -= items
-        self.live_bytes -= stored
-        self._burials.clear()
 
     def read(self, ids: list[int], done: Fetched) -> None:
         """Have the records of living items read back.

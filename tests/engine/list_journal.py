@@ -84,9 +84,6 @@ class ListJournal:
         assert len(set(ids)) == len(ids) == items
         self.buried += items
 
-    def bury_all(self, items: int, stored: int) -> None:
-        self.buried += items
-
     def read(self, ids: Sequence[int], done: Fetched) -> None:
         self.reads.append(([*ids], done))
 
