@@ -246,11 +246,7 @@ def converse(seed: int) -> None:
             split.advance(seconds)
         if rng.random() < 0.08:
             for client in clients[number]:
-                if rng.random() < 0.5 or not client.session.stalled:
-                    client.session.close()
-            if not all(client.session.closing for client in clients[number]):
-                for client in clients[number]:
-                    client.session.close()
+                client.session.close()
             for server in (whole, split):
                 server.run()
             clients[number] = (whole.connect(), split.connect())

@@ -245,6 +245,9 @@ def run_delete(session: Session, request: Request, body: bytes) -> None:
 
 def run_acknowledge(session: Session, request: Request, body: bytes) -> None:
     """``delete`` in all its forms: by token, as a named consumer, with other words."""
+    if must_wait(session, request):
+        session.stall_and_retry()
+        return
     reservation = held_reservation(session, request)
     if reservation is None:
         session.counters.delete_misses += 1
@@ -253,6 +256,11 @@ def run_acknowledge(session: Session, request: Request, body: bytes) -> None:
     session.counters.delete_hits += 1
     reservation.queue.acknowledge(reservation, session.receipt(request))
     session.answer(request, DELETED)
+
+
+def must_wait(session: Session, request: Request) -> bool:
+    """Whether this client's own put, not in the journal yet, may give the consumer something by another connection."""
+    return request.consumer is not None and session.last_put > session.broker.committed
 
 
 def held_reservation(session: Session, request: Request) -> Reservation | None:
@@ -282,6 +290,9 @@ def parse_touch(words: list[bytes], run: Run) -> Request:
 
 def run_touch(session: Session, request: Request, body: bytes) -> None:
     """``touch``: the consumer's oldest reservation gets another deadline."""
+    if must_wait(session, request):
+        session.stall_and_retry()
+        return
     reservation = held_reservation(session, request)
     if reservation is None:
         session.counters.touch_misses += 1

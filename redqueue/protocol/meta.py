@@ -128,6 +128,9 @@ def run_acknowledge(session: Session, request: Request, body: bytes) -> None:
 
 def run_give_back(session: Session, request: Request, body: bytes) -> None:
     """``md`` with ``I``: the item is ready again, at once or ``T`` seconds from now."""
+    if classic.must_wait(session, request):
+        session.stall_and_retry()
+        return
     reservation = classic.held_reservation(session, request)
     if reservation is None:
         session.counters.delete_misses += 1

@@ -195,6 +195,17 @@ class TestNamedConsumers:
         put(boss, b"c", b"4")
         assert two.say(b"") == value(b"c/as=me/t=5000", b"4")
 
+    def test_what_a_put_gives_to_a_name_can_be_acknowledged_behind_it(self) -> None:
+        """Found by the model: the put that ends the name's wait over another connection comes first."""
+        server = Server()
+        one, two = server.connect(), server.connect()
+        one.say(b"get q/as=me/t=5000\r\n")
+        assert two.say(b"set q 0 0 1\r\na\r\ntouch q/as=me 5\r\ndelete q/as=me\r\n") == (
+            b"STORED\r\nTOUCHED\r\nDELETED\r\n"
+        )
+        one.say(b"get q/as=me/t=5000\r\n")
+        assert two.say(b"ms q 1\r\nb\r\nmd q/as=me I T1\r\nget q\r\n") == b"HD\r\nHD\r\nEND\r\n"
+
     def test_a_waiting_connection_that_dies_swallows_nothing(self) -> None:
         server = Server()
         one, boss = server.connect(), server.connect()

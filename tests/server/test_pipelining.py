@@ -61,7 +61,7 @@ CONVERSATION: list[tuple[bytes, bytes]] = [
     (b"set @n 0 -1 1\r\nx\r\n", b"STORED\r\n"),
     (b"get @n/t=1\r\n", b"END\r\n"),
     (b"cas @n 0 0 1 999\r\nx\r\n", b"NOT_FOUND\r\n"),
-    (b"get @n/or\r\n", b"CLIENT_ERROR option /or is not in this version\r\n"),
+    (b"get @n/or\r\n", b"END\r\n"),
     (b"verbosity 0\r\n", b"OK\r\n"),
     (b"shutdown\r\n", b"ERROR: shutdown not enabled\r\n"),
     (b"quit\r\n", b""),
