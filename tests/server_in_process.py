@@ -16,7 +16,7 @@ from redqueue.engine.clock import ManualClock
 from redqueue.engine.settings import QueueSettings
 from redqueue.journal.log import Log
 from redqueue.journal.recovery import Recovered, Recovery
-from redqueue.protocol.classic import COMMANDS
+from redqueue.protocol.commands import CODECS, COMMANDS
 from redqueue.protocol.request import Requests
 from redqueue.protocol.service import Service
 from redqueue.server.connection import Connection, Connections
@@ -170,7 +170,7 @@ class InProcessServer:
         self.broker.last_id = self.recovered.last_id
         for name, queue in self.recovered.queues.items():
             self.broker.open(name).restore_items(queue.ids, queue.heads, queue.bytes, queue.all_fields, queue.mortal)
-        self.service = Service(self.broker, Requests(COMMANDS, 1 << 20), FakeHost())
+        self.service = Service(self.broker, Requests(COMMANDS, 1 << 20), FakeHost(), CODECS)
         self.connections = Connections(0)
         self.commit = GroupCommit(self.calls.append, self.service, self.log)
 

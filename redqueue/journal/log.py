@@ -22,18 +22,21 @@ import errno
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import accumulate, islice
 from pathlib import Path
 
 from redqueue.journal import record as rec
-from redqueue.journal import segment as seg
+from redqueue.journal.accounts import Accounts
+from redqueue.journal.failed import frames_after, items_moved
 from redqueue.journal.fetch import fetch
+from redqueue.journal.frame import Copy, Frame
 from redqueue.journal.index import SegmentEntry
-from redqueue.journal.record import ACK, ACK_KIND, DROP, FANOUT, HAS_ORIGIN, ID_FIELD, QUEUE_FIELD, REWRITE, WIPE
+from redqueue.journal.names import QueueNames
+from redqueue.journal.record import ACK_KIND, ID_FIELD
 from redqueue.journal.recovery import Recovered
-from redqueue.journal.segment import FRAME_SIZE, HEADER_SIZE, Header, Segment, allocate_spare, position, sync_directory
+from redqueue.journal.removal import Remover
+from redqueue.journal.segment import FRAME_SIZE, HEADER_SIZE, Header, Segment, allocate_spare, position
 from redqueue.journal.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -47,8 +50,6 @@ SMALLEST_SEGMENT = 64 << 10
 """Bytes; where the disk has no room for a full segment, one down to this size is made."""
 SMALLEST_FOR_ACKS = 4 << 10
 """Bytes; the same at a start, and where acknowledgements have no room else: theirs was given back to the disk."""
-BURIED_AT_ONCE = 5000
-"""Dropped items taken out of the index in one turn."""
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _from_bytes = int.from_bytes
@@ -65,61 +66,7 @@ class DiskFull(OSError):
         self.acks_written = acks_written
 
 
-class Copy:
-    """The record of a living item that compaction takes to the current segment.
-
-    :ivar position: where it was read
-    """
-
-    __slots__ = ("item_id", "position", "record")
-
-    def __init__(self, item_id: int, position: int, record: bytes) -> None:
-        self.item_id = item_id
-        self.position = position
-        self.record = record
-
-
-class Frame:
-    """The records of one frame.
-
-    :ivar growth: by how many bytes ``others`` make the living records longer
-    :ivar has_fan_out: whether some of ``puts`` stand for several items
-    """
-
-    __slots__ = ("acks", "copies", "count", "growth", "has_fan_out", "named", "others", "payload", "puts")
-
-    def __init__(
-        self,
-        named: Sequence[bytes],
-        puts: list[bytes],
-        copies: list[Copy],
-        others: list[bytes],
-        acks: list[bytes],
-        growth: int = 0,
-        has_fan_out: bool = False,
-    ) -> None:
-        self.named = named
-        self.puts = puts
-        self.copies = copies
-        self.others = others
-        self.acks = acks
-        self.growth = growth
-        self.has_fan_out = has_fan_out
-        self.count = len(named) + len(puts) + len(copies) + len(others) + len(acks)
-        parts = [*named, *puts] if named else puts
-        if copies or others:
-            parts = [*parts, *[rec.copied(copy.record) for copy in copies], *others]
-        if acks:
-            parts = [*parts, ACK_KIND, ACK_KIND.join([record[ID_FIELD] for record in acks])]
-        self.payload = b"".join(parts)
-
-    @property
-    def takes_space(self) -> bool:
-        """Whether it is more than acknowledgements and drops."""
-        return bool(self.puts or self.copies) or any(record[0] == REWRITE for record in self.others)
-
-
-class Log:
+class Log(Accounts):
     """An open journal.
 
     :param directory: where the segments are
@@ -132,10 +79,6 @@ class Log:
 
     :ivar busy: whether the worker is writing or syncing; no frame may be begun
     :ivar needs_sync: whether anything written has not been synced
-    :ivar live_items: how many items are in it
-    :ivar live_bytes: bytes of their records
-    :ivar index: where the items stand
-    :ivar is_untidy: whether there may be something to tidy up: dropped items, or old segments
     :ivar is_full: whether the disk had no room for the last segment that was wanted
     :ivar copies: what compaction has read and the next frames will take
     """
@@ -151,10 +94,10 @@ class Log:
         worker: Worker,
         reader: Worker | None = None,
     ) -> None:
+        super().__init__(recovered)
         self.directory = directory
         self.busy = False
         self.needs_sync = False
-        self.frames = 0
         self.syncs = 0
         self.segment_size = segment_size
         self._smallest = min(SMALLEST_SEGMENT, segment_size)
@@ -168,24 +111,15 @@ class Log:
         self._has_fan_out = False
         self._growth = 0
         self.is_full = False
-        self.is_untidy = True
         self.put: Callable[[bytes], None] = self._puts.append
         self.acknowledge: Callable[[bytes], None] = self._acks.append
         self.append: Callable[[bytes], None] = self._others.append
         self.copies: deque[Copy] = deque()
-        self._burials: deque[Iterator[int]] = deque()
-        self._names = dict(recovered.names)
-        self._numbers: dict[bytes, list[bytes]] = {}
-        for number, name in sorted(recovered.names.items()):
-            self._numbers.setdefault(name, []).append(number)
-        self._unnamed = set(self._names)
-        self._pinned = set(recovered.origins)
-        self._last_queue = recovered.last_queue
-        self._last_id = recovered.last_id
-        self.index = recovered.index
-        self.live_items = recovered.live_items
-        self.live_bytes = recovered.live_bytes
-        self._remove = _Remover()
+        self._names = names = QueueNames(recovered.names, recovered.origins, recovered.last_queue)
+        self.open_queue = names.open
+        self.pin_queue = names.pin
+        self.close_queue = names.close
+        self._remove = Remover()
         segments = self.index.segments
         while len(segments) > 1 and segments[0].live == 0:  # before a new one is made, for which there may be no room
             self._remove(self.index.remove_oldest().path)
@@ -202,34 +136,6 @@ class Log:
 
     # -- the engine's side ---------------------------------------------------
 
-    def open_queue(self, name: bytes) -> int:
-        """A number for a queue; its name is written before the number's first use in each segment."""
-        numbers = self._numbers.get(name)
-        if numbers is None:
-            self._last_queue += 1
-            numbers = self._numbers[name] = [self._last_queue.to_bytes(6, "big")]
-            self._names[numbers[0]] = name
-            self._unnamed.add(numbers[0])
-        return _from_bytes(numbers[-1], "big")
-
-    def pin_queue(self, name: bytes) -> int:
-        """A number for a queue that stays, whether the queue is open or not."""
-        number = self.open_queue(name)
-        self._pinned.add(number.to_bytes(6, "big"))
-        return number
-
-    def close_queue(self, number: int) -> None:
-        """The number is not used any more, unless it is pinned."""
-        name = self._names[number.to_bytes(6, "big")]
-        keys = self._numbers.pop(name)
-        pinned = [key for key in keys if key in self._pinned]
-        if pinned:
-            self._numbers[name] = pinned
-        for key in keys:
-            if key not in self._pinned:
-                del self._names[key]
-                self._unnamed.discard(key)
-
     def rewrite(self, new: bytes, old: bytes) -> None:
         """Add a REWRITE record to the open frame, of an item whose record was ``old``."""
         self.append(new)
@@ -244,19 +150,6 @@ class Log:
         """Add PUT records with ids in a row, which differ in id and queue only, as one."""
         self._has_fan_out = True
         self.put(rec.fan_out(records))
-
-    def bury(self, ids: Iterator[int], items: int, stored: int) -> None:
-        """Items are dead by a committed DROP; the index forgets them in the next turns.
-
-        :param ids: of them
-        :param items: how many they are
-        :param stored: bytes of their records
-        """
-        self.live_items -= items
-        self.live_bytes -= stored
-        self._burials.append(ids)
-        self.is_untidy = True
-
 
     def read(self, ids: list[int], done: Fetched) -> None:
         """Have the records of living items read back.
@@ -299,7 +192,7 @@ class Log:
         if self._sync:
             return False
         puts, acks = self._puts, self._acks
-        if self._others or self.copies or self._has_fan_out or (self._unnamed and self._to_name(puts)):
+        if self._others or self.copies or self._has_fan_out or (self._names.unnamed and self._names.needed(puts)):
             return self._write_frame()
         payload = b"".join(puts)
         if acks:
@@ -329,7 +222,7 @@ class Log:
         """:meth:`write` for a frame of any records."""
         copies = self._living_copies() if self.copies else []
         puts, others, acks = self._puts, self._others, self._acks
-        named = self._to_name(puts, others, copies)
+        named = self._names.needed(puts, others, copies)
         frame = Frame(named, puts, copies, others, acks, self._growth, self._has_fan_out)
         if not self._has_room(len(frame.payload), frame.takes_space):
             self.copies.extendleft(reversed(copies))
@@ -374,12 +267,18 @@ class Log:
         self.busy = True
         written: list[tuple[Frame, int]] = []
 
+        def made() -> Frame:
+            named = self._names.needed(puts, others, copies)
+            return Frame(named, puts, copies, others, acks, growth, has_fan_out)
+
         def job() -> None:
-            frame = Frame(self._to_name(puts, others, copies), puts, copies, others, acks, growth, has_fan_out)
+            frame = made()
             try:
                 if not self._has_room(len(frame.payload), frame.takes_space):
                     self._rotate(max(self._smallest, self._size_for(frame)))
-                    frame = Frame(self._to_name(puts, others, copies), puts, copies, others, acks, growth, has_fan_out)
+                    frame = Frame(
+                        self._names.needed(puts, others, copies), puts, copies, others, acks, growth, has_fan_out
+                    )
                 start = self._append(frame)
             except OSError as error:
                 if error.errno not in _DISK_FULL:
@@ -506,33 +405,15 @@ class Log:
         """Bytes that a new segment needs for a frame and for acknowledgements behind it."""
         length = len(frame.payload)
         if length > self.segment_size >> 1:  # else there is room for the names of its queues anyhow
-            length += len(b"".join(self._names.values())) + rec.NAME_HEAD.size * len(self._names)
+            length += sum(map(len, self._names.all()))
         return HEADER_SIZE + FRAME_SIZE + length + max(length, SMALLEST_FOR_ACKS) // 8
-
-    def _to_name(
-        self, puts: Sequence[bytes], others: Sequence[bytes] = (), copies: Sequence[Copy] = ()
-    ) -> Sequence[bytes]:
-        """NAME records for the queues that a frame of these records is the first to speak of in its segment."""
-        if not self._unnamed:
-            return ()
-        used = [record[QUEUE_FIELD] for record in puts]
-        used += [record[QUEUE_FIELD] for record in others if record[0] == DROP]
-        rewritten = [*(copy.record for copy in copies), *(record for record in others if record[0] == REWRITE)]
-        used += [record[QUEUE_FIELD] for record in rewritten]
-        used += [rec.origin(record).to_bytes(6, "big") for record in (*puts, *rewritten) if record[1] & HAS_ORIGIN]
-        for record in puts:
-            if record[0] == FANOUT:
-                used += rec.fan_out_queues(record)
-        names = self._names
-        return [rec.name(_from_bytes(key, "big"), names[key]) for key in sorted(self._unnamed.intersection(used))]
 
     def _append(self, frame: Frame) -> int:
         """Write a frame into the current segment; returns the offset of its payload."""
         start = self._current.end + FRAME_SIZE
         self._current.append(self._wall_ns(), self._durable, frame.count, frame.payload)
         self.needs_sync = True
-        for name in frame.named:
-            self._unnamed.discard(name[QUEUE_FIELD])
+        self._names.were_written(frame.named)
         return start
 
     def _datasync_if_needed(self) -> None:
@@ -577,7 +458,7 @@ class Log:
         self._current = segment
         self._entry.size = full.end
         full.close()
-        self._unnamed.update(self._names)  # in place: open_queue may be adding to it meanwhile
+        self._names.begin_segment()
         self._durable = position(self._current.number, self._current.end)
         self.needs_sync = False
 
@@ -610,118 +491,9 @@ class Log:
             self.closed_bytes -= entry.size
             self._reader.submit(partial(self._remove, entry.path))
 
-    @property
-    def is_burying(self) -> bool:
-        """Whether the index has not forgotten all dropped items yet."""
-        return bool(self._burials)
-
     def room(self) -> int:
         """Bytes left in the current segment."""
         return max(0, self._current.size - self._current.end)
-
-    def has_dead(self) -> bool:
-        """Whether a sync would let a segment be deleted."""
-        segments = self.index.segments
-        return len(segments) > 1 and segments[0].live == 0 and not self._burials
-
-    # -- what lives where ----------------------------------------------------------
-
-    def _account(self, frame: Frame, start: int) -> None:
-        """A frame is in the current segment, its payload at ``start``."""
-        self.frames += 1
-        index, entry = self.index, self._entry
-        if frame.named:
-            start += sum(map(len, frame.named))
-        if frame.puts:
-            start = (self._account_fan_out if frame.has_fan_out else self._account_puts)(frame.puts, start)
-        for copy in frame.copies:
-            index.move(copy.item_id, entry, start)
-            start += len(copy.record)
-        for record in frame.others:
-            if record[0] == REWRITE:
-                index.move(_from_bytes(record[ID_FIELD], "big"), entry, start)
-            elif record[0] == ACK:
-                index.bury(_from_bytes(record[1:], "big"))
-                self.live_items -= 1
-            elif record[0] == WIPE:  # here, because subscriptions are written anew behind it
-                index.clear_below(_from_bytes(record[1:], "big"))
-            start += len(record)
-        self.live_bytes += frame.growth
-        if frame.acks:
-            self._account_acks(frame.acks)
-
-    def _account_puts(self, puts: list[bytes], start: int) -> int:
-        """New items stand at ``start`` of the current segment; returns where they end."""
-        entry, offsets = self._entry, self._entry.offsets
-        first_id, count = _from_bytes(puts[0][ID_FIELD], "big"), len(puts)
-        last_id = _from_bytes(puts[-1][ID_FIELD], "big")
-        if first_id == entry.first_id + len(offsets) and last_id == first_id + count - 1:
-            offsets.extend(accumulate(map(len, puts), initial=start))
-            end: int = offsets.pop()
-            entry.live += count
-        else:
-            end = start
-            for record in puts:
-                self.index.add(entry, _from_bytes(record[ID_FIELD], "big"), end)
-                end += len(record)
-        self._last_id = last_id
-        self.live_items += count
-        self.live_bytes += end - start
-        return end
-
-    def _account_acks(self, acks: list[bytes]) -> None:
-        """The items with these records are acknowledged."""
-        index, entry = self.index, self._entry
-        first_id, offsets, moved, freed = entry.first_id, entry.offsets, bool(index.moved), 0
-        older, older_ids = entry, range(0)  # mostly they come from one segment
-        for record in acks:
-            item_id = _from_bytes(record[ID_FIELD], "big")
-            freed += len(record)
-            if moved:
-                index.bury(item_id)
-            elif item_id >= first_id:
-                offsets[item_id - first_id] = 0
-                entry.live -= 1
-            elif item_id not in older_ids:
-                index.bury(item_id)
-                older = index.native(item_id) or entry
-                older_ids = range(older.first_id, older.first_id + len(older.offsets))
-            elif older.offsets[item_id - older_ids.start]:
-                older.offsets[item_id - older_ids.start] = 0
-                older.live -= 1
-        self.live_items -= len(acks)
-        self.live_bytes -= freed
-
-    def _account_fan_out(self, puts: list[bytes], start: int) -> int:
-        """:meth:`_account` for puts of which some stand for several; returns where they end."""
-        for record in puts:
-            first_id = _from_bytes(record[ID_FIELD], "big")
-            count, size = 1, len(record)
-            if record[0] == FANOUT:
-                count = len(rec.fan_out_queues(record))
-                size -= 4 + 6 * count
-            for item_id in range(first_id, first_id + count):
-                self.index.add(self._entry, item_id, start)
-            self._last_id = first_id + count - 1
-            self.live_items += count
-            self.live_bytes += count * size
-            start += len(record)
-        return start
-
-    def tend(self) -> bool:
-        """Do a bounded piece of what is left over: forget dropped items.
-
-        :returns: whether there is more
-        """
-        while self._burials:
-            ids = [*islice(self._burials[0], BURIED_AT_ONCE)]
-            for item_id in ids:
-                self.index.bury(item_id)
-            if len(ids) == BURIED_AT_ONCE:
-                return True
-            self._burials.popleft()
-        self.is_untidy = self.closed_bytes > 0
-        return False
 
     # -- going on after a failure -------------------------------------------------
 
@@ -739,18 +511,18 @@ class Log:
         def job() -> None:
             failed.check_place()
             counted = self._durable & 0xFFFFFFFF if self._durable >> 32 == failed.number else HEADER_SIZE
-            frames = [] if self._sync else _frames_after(failed, counted)
-            names = b"".join(rec.name(_from_bytes(key, "big"), name) for key, name in sorted(self._names.items()))
+            frames = [] if self._sync else frames_after(failed, counted)
+            names = self._names.all()
             needed = HEADER_SIZE + (len(frames) + 1) * FRAME_SIZE + len(names) + sum(len(f.payload) for f in frames)
             spare = self._allocate(max(self._smallest, needed + SMALLEST_FOR_ACKS))
             segment = self._begin_segment(spare, failed.number + 1, counted, previous_failed=True)
             try:
                 if names:
-                    segment.append(self._wall_ns(), position(segment.number, HEADER_SIZE), len(self._names), names)
+                    segment.append(self._wall_ns(), position(segment.number, HEADER_SIZE), len(names), b"".join(names))
                 for frame in frames:
                     start = segment.end + FRAME_SIZE
                     segment.append(self._wall_ns(), position(segment.number, HEADER_SIZE), frame.records, frame.payload)
-                    relocated.extend(_items_moved(frame, start))
+                    relocated.extend(items_moved(frame, start))
             except OSError:
                 segment.discard()
                 raise
@@ -758,7 +530,7 @@ class Log:
             self._current = segment
             self._durable = position(segment.number, segment.end)
             self.needs_sync = False
-            self._unnamed.difference_update(list(self._names))
+            self._names.were_written(names)
             failed.close()
             with contextlib.suppress(OSError):
                 os.truncate(failed.path, counted)
@@ -780,63 +552,6 @@ class Log:
 
     # -- figures ---------------------------------------------------------------
 
-    def segment_count(self) -> int:
-        """Segments on disk."""
-        return len(self.index.segments)
-
     def disk_bytes(self) -> int:
         """Bytes used on disk, allocated ones of the current segment included."""
         return self.closed_bytes + max(self._current.size, self._current.end)
-
-
-def _frames_after(segment: Segment, offset: int) -> list[seg.Frame]:
-    """The good frames of a segment from ``offset`` on, read through its descriptor.
-
-    :raises OSError: where that fails
-    """
-    data = os.pread(segment.fd, segment.end, 0)
-    frames = [*seg.frames(memoryview(data), segment.number, offset)]
-    end = frames[-1].end if frames else offset
-    if end != segment.end:
-        log.critical(
-            "%s cannot be read back from offset %d to %d: what was confirmed there is in memory only",
-            segment.path,
-            end,
-            segment.end,
-        )
-    return frames
-
-
-def _items_moved(frame: seg.Frame, start: int) -> Iterator[tuple[int, int, int]]:
-    """(id, offset before, offset now) of each item of a frame whose payload now stands at ``start``."""
-    payload, before = frame.payload, frame.offset + FRAME_SIZE
-    for at, record in rec.split(payload):
-        if record[0] in (rec.PUT, REWRITE, FANOUT):
-            first_id = _from_bytes(record[ID_FIELD], "big")
-            count = len(rec.fan_out_queues(record)) if record[0] == FANOUT else 1
-            for item_id in range(first_id, first_id + count):
-                yield item_id, before + at, start + at
-
-
-class _Remover:
-    """Removes dead segments, strictly in their order; a failure is logged and costs only disk space.
-
-    What could not be removed, or whose removal could not be synced, is tried again
-    before the next one: no crash may leave a gap in the numbers.
-    """
-
-    def __init__(self) -> None:
-        self._paths: deque[Path] = deque()
-
-    def __call__(self, path: Path) -> None:
-        self._paths.append(path)
-        try:
-            while self._paths:
-                path = self._paths[0]
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(path)
-                sync_directory(path.parent)
-                self._paths.popleft()
-                log.debug("segment %s has nothing live and is removed", path.name)
-        except OSError as error:
-            log.error("segment %s has nothing live and cannot be removed: %s", path, error)

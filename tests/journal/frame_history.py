@@ -8,7 +8,8 @@ from pathlib import Path
 
 from redqueue.journal import record as rec
 from redqueue.journal import segment as seg
-from redqueue.journal.log import Frame, Log
+from redqueue.journal.frame import Frame
+from redqueue.journal.log import Log
 from redqueue.journal.recovery import Recovered, Recovery
 from tests.journal.journaled_queues import recovered_records
 from tests.server_in_process import InProcessServer
@@ -36,12 +37,26 @@ class FrameHistory:
 
     def __init__(self, log: Log, state: State) -> None:
         self._log = log
-        self._names = dict(log._names)
+        self._names = dict(log._names.known)
         self.states = [state]
         self._ends = [0]
         self.attempted: list[State] = []
         self._append, log._append = log._append, self._append_frame  # type: ignore[method-assign]
         self._account, log._account = log._account, self._account_frame  # type: ignore[method-assign]
+        self._write, log.write = log.write, self._write_common_frame  # type: ignore[method-assign]
+
+    def _write_common_frame(self) -> bool:
+        """A frame of puts and acknowledgements goes a short way of its own."""
+        log, others = self._log, self._log._others
+        if log._sync or others or log.copies or log._has_fan_out or log._names.needed(log._puts):
+            return self._write()
+        payload = b"".join([*log._puts, *(rec.ack(record[rec.ID_FIELD]) for record in log._acks)])
+        self.attempted.append(self._after(payload))
+        if not self._write():
+            self.attempted.pop()
+            return False
+        self._confirm()
+        return True
 
     def _append_frame(self, frame: Frame) -> int:
         self.attempted.append(self._after(frame.payload))
@@ -49,13 +64,16 @@ class FrameHistory:
 
     def _account_frame(self, frame: Frame, start: int) -> None:
         self._account(frame, start)
+        self._confirm()
+
+    def _confirm(self) -> None:
         self.states.append(self.attempted[-1])
         self._ends.append(seg.position(self._log._current.number, self._log._current.end))
         self.attempted.clear()
 
     def _after(self, payload: bytes) -> State:
         state = dict(self.states[-1])
-        self._names.update(self._log._names)
+        self._names.update(self._log._names.known)
         for _, record in rec.split(payload):
             kind = record[0]
             if kind == rec.NAME:

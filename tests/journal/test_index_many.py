@@ -33,7 +33,8 @@ def index_of(dead: set[int], moved: set[int]) -> Index:
     for number, ids in ((5, range(1, 31)), (6, range(41, 71)), (7, range(71, 81))):
         entry = SegmentEntry(number, Path(), ids.start, 0)
         index.add_segment(entry)
-        index.add_run(entry, ids.start, [100 * item_id for item_id in ids], len(ids))
+        for item_id in ids:
+            index.add(entry, item_id, 100 * item_id)
     for item_id in sorted(moved):
         index.move(item_id, index.segments[-1], 10_000 + item_id)
     for item_id in sorted(dead):

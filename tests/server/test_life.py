@@ -217,7 +217,7 @@ class Life(RuleBasedStateMachine):
     @rule(most=st.integers(1, 5))
     def evict(self, most: int) -> None:
         for queue in self.server.broker.queues.values():
-            queue.evict(most)
+            queue.evict(most, 1)
 
     @rule()
     def compact(self) -> None:
