@@ -20,7 +20,7 @@ help:
 	@echo "make test       install and run the tests (PYTEST_ARGS=... for pytest)"
 	@echo "make test-all   the same and those that need Debian packages (clients in other languages, peers)"
 	@echo "make lint       ruff and mypy"
-	@echo "make crash      kill -9 under load against a ledger (ROUNDS=200 SEED=1 RELIABLE=both)"
+	@echo "make crash      kill -9 under load against a ledger (ROUNDS=200 SEED=1 RELIABLE=both), power failures on a made-up disk (LIVES=40)"
 	@echo "make bench      compare speed with memcached, beanstalkd and redis, those that are installed"
 	@echo "make clean      remove .venv and what the tools leave behind, but no journal"
 
@@ -63,8 +63,9 @@ lint: $(VENV)/.redqueue-test
 ROUNDS ?= 200
 SEED ?= 1
 RELIABLE ?= both
+LIVES ?= 40
 crash: $(VENV)/.redqueue-test
-	$(BIN)/python -m tests.crash --rounds $(ROUNDS) --seed $(SEED) --reliable $(RELIABLE)
+	$(BIN)/python -m tests.crash --rounds $(ROUNDS) --seed $(SEED) --reliable $(RELIABLE) --lives $(LIVES)
 
 bench: $(VENV)/.redqueue
 	$(BIN)/python -m benchmarks.compare
