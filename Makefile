@@ -22,7 +22,7 @@ help:
 	@echo "make test-all   the same and those that need Debian packages (clients in other languages, peers)"
 	@echo "make test-compiled  those of engine, protocol, journal and server against a compiled build"
 	@echo "make lint       ruff and mypy"
-	@echo "make crash      kill -9 under load against a ledger (ROUNDS=200 SEED=1 RELIABLE=both)"
+	@echo "make crash      kill -9 under load against a ledger (ROUNDS=200 SEED=1 RELIABLE=both), power failures on a made-up disk (LIVES=40)"
 	@echo "make fuzz       random conversations with the protocol layer (MINUTES=60 SEED=1)"
 	@echo "make bench      compare speed with memcached, beanstalkd and redis, those that are installed"
 	@echo "make bench-backlog  measure what a long backlog costs: memory, speed, disk, recovery, pauses"
@@ -71,8 +71,9 @@ lint: $(VENV)/.redqueue-test
 ROUNDS ?= 200
 SEED ?= 1
 RELIABLE ?= both
+LIVES ?= 40
 crash: $(VENV)/.redqueue-test
-	$(BIN)/python -m tests.crash --rounds $(ROUNDS) --seed $(SEED) --reliable $(RELIABLE)
+	$(BIN)/python -m tests.crash --rounds $(ROUNDS) --seed $(SEED) --reliable $(RELIABLE) --lives $(LIVES)
 
 MINUTES ?= 60
 fuzz: $(VENV)/.redqueue-test

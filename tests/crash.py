@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
+import logging
 import random
 import shutil
 import sys
@@ -33,6 +34,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.conftest import IN_MEMORY
+from tests.journal.crash_points import FAULTS, live_and_crash
 from tests.server_process import ServerProcess, Wire
 
 MAIN_QUEUES = (b"alone", b"shared", b"crowded/work")
@@ -425,6 +428,26 @@ def run(
     return ledger
 
 
+def crash_at_steps(lives: int, seed: int) -> None:
+    """Lives on a made-up disk, healthy and failing, without and with sync.
+
+    :raises AssertionError: where a crash leaves what no promise allows; the seed is printed
+    """
+    logging.disable(logging.CRITICAL)
+    for number in range(1000 * seed, 1000 * seed + lives):
+        sync, faults = bool(number & 1), FAULTS if number & 2 else ()
+        directory = Path(tempfile.mkdtemp(prefix="redqueue-life-", dir=IN_MEMORY if IN_MEMORY.is_dir() else None))
+        try:
+            live_and_crash(directory, number, sync=sync, faults=faults, share=0.3)
+        except BaseException:
+            call = f"live_and_crash({number}, sync={sync}, faults={faults})"
+            print(f"{call} failed; the files are kept in {directory}", file=sys.stderr)
+            raise
+        shutil.rmtree(directory)
+    logging.disable(logging.NOTSET)
+    print(f"{lives} lives with a crash at a third of their steps", flush=True)
+
+
 def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description="Kill the server under load, restart it, and check it by a ledger.")
@@ -433,8 +456,15 @@ def main() -> int:
     parser.add_argument(
         "--reliable", choices=("yes", "sync", "both"), default="both", help="what is promised (default: both, by turns)"
     )
+    parser.add_argument(
+        "--lives",
+        type=int,
+        default=0,
+        help="lives of a server on a made-up disk, with kills and power failures at its steps (default: none)",
+    )
     options = parser.parse_args()
     promises = ("yes", "sync") if options.reliable == "both" else (options.reliable,)
+    crash_at_steps(options.lives, options.seed)
     directory = Path(tempfile.mkdtemp(prefix="redqueue-crash-"))
     started = time.monotonic()
     try:

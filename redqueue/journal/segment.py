@@ -258,20 +258,9 @@ class Segment:
         """Write a frame; after an OSError the segment is as before."""
         end = self.end
         data = encode_frame(self.number, end, time, durable, count, payload)
-        try:
-            if pwrite(self.fd, data, end) != len(data):
-                _write_all(self.fd, data, end)
-        except OSError:
-            self._shrink()
-            raise
+        if pwrite(self.fd, data, end) != len(data):
+            _write_all(self.fd, data, end)
         self.end = end + len(data)
-
-    def _shrink(self) -> None:
-        """Give back what the file has grown by: a part of a frame must not keep the disk full."""
-        size = max(self.size, self.end)
-        with contextlib.suppress(OSError):
-            if os.fstat(self.fd).st_size > size:
-                os.ftruncate(self.fd, size)
 
     def sync(self) -> None:
         """fdatasync: what was appended survives a power failure.
