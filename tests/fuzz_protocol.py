@@ -279,7 +279,8 @@ def finish(server: Server, clients: list[Client], kinds: list[str]) -> None:
             reply = client.say(b"x" * 1024 + b"\r\n\r\nversion\r\n")
             for _ in range(20):
                 server.advance(1)
-            reply += client.say(b"\r\nversion\r\n")  # the first may have been a body
+            for _ in range(4):  # the first ones may have been a body
+                reply += client.say(b"\r\nversion\r\n")
             swallows = isinstance(client.session._unfinished, Swallow)  # as long a body as a damaged line names
             if not (reply.endswith(b"VERSION 1.2.3\r\n") or client.session.closing or swallows):
                 raise Finding(f"out of step: {reply!r}")
