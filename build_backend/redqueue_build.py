@@ -46,6 +46,7 @@ COMPILED = (
     "redqueue/engine/broker.py",
     "redqueue/engine/clock.py",
     "redqueue/engine/consumer.py",
+    "redqueue/engine/contents.py",
     "redqueue/engine/deadlines.py",
     "redqueue/engine/ledger.py",
     "redqueue/engine/queue.py",

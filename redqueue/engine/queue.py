@@ -25,36 +25,29 @@ Ensures, between calls:
 from __future__ import annotations
 
 import math
-from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from typing import Any
 
 from redqueue.engine.arrival import Arrival
 from redqueue.engine.consumer import Consumer, Reservation, Waiter
-from redqueue.engine.delayed import Delayed
-from redqueue.engine.ledger import ITEM_COST, Ledger, StorageFailed
-from redqueue.engine.ready import Ready
-from redqueue.engine.settings import DROP_OLDEST
+from redqueue.engine.contents import SWEEP_SECONDS, Contents
+from redqueue.engine.ledger import ITEM_COST, Ledger
 from redqueue.journal import record as rec
-from redqueue.journal.record import HAS_EXPIRY, HAS_PLACE, PUT, PUT_HEAD, PUT_SIZE
+from redqueue.journal.record import HAS_EXPIRY, PUT, PUT_HEAD, PUT_SIZE
 
 IDLE_SECONDS = 10.0
 """An empty, unused queue is forgotten after this long, with its statistics."""
-SWEEP_SECONDS = 1.0
-"""Expired items behind a head that lives on are looked for this often."""
 SWEEP_MOST = 1000
 """Expired items dropped from a queue in one go."""
-LOAD_MOST = 512
-"""Items read back from the journal in one go."""
 
 _pack_put = PUT_HEAD.pack
 _from_bytes = int.from_bytes
 
 
-class Queue:
+class Queue(Contents):
     """One queue. Made by :meth:`redqueue.engine.broker.Broker.open`.
 
     :param ledger: what it shares with all other queues
@@ -63,83 +56,44 @@ class Queue:
     """
 
     __slots__ = (
-        "_load",
-        "_on_loaded",
         "_on_unused",
-        "_refill_below",
         "abandoned",
-        "arrived",
-        "bytes",
         "cancelled",
         "children",
-        "cold_cost",
-        "cold_items",
         "created",
         "dead_letters",
-        "deadline",
-        "delayed",
-        "detour",
         "discarded",
         "expired",
-        "fields",
         "flushed",
         "flushes",
-        "items",
-        "ledger",
-        "mortal",
-        "name",
         "number",
         "number_high",
         "number_low",
-        "paused",
-        "ready",
         "reservations",
         "seen_items",
-        "settings",
         "special",
         "timed",
         "timed_out",
         "total_items",
         "total_reserved",
         "uncommitted",
-        "unreadable",
-        "unsettled",
         "waiters",
     )
 
     def __init__(self, ledger: Ledger, name: bytes, number: int, on_unused: Callable[[Queue], None]) -> None:
+        super().__init__(ledger, name)
         self._on_unused = on_unused
-        self.ledger = ledger
-        self.name = name
         self.number = number
         self.number_high = number >> 32
         self.number_low = number & 0xFFFFFFFF
-        self.settings = ledger.book.of(name)
         self.children: tuple[bytes, ...] = ()
         self.special = self.settings.examines_puts
-        self.paused = False
-        self.ready = Ready()
-        self.arrived = self.ready.arrived
         self.waiters: OrderedDict[Waiter, None] = OrderedDict()
-        self.detour = False
-        self.unsettled = 0
-        self.mortal = 0
-        self.fields = 0
-        self.cold_cost = 0
-        self.cold_items = 0
         self.flushed = 0
-        self.unreadable = ""
-        self._load: object = None
-        self._refill_below = 0
-        self._on_loaded: list[Callable[[], None]] = []
         self.uncommitted: list[bytes] = []
-        self.deadline: float | None = None
         self.seen_items = 0
-        self.items = 0
-        self.bytes = 0
         self.reservations: dict[Reservation, None] = {}
         self.timed: set[Reservation] = set()
-        self.delayed: Delayed | None = None
         self.created = ledger.clock.wall
         self.total_items = 0
         self.total_reserved = 0
@@ -187,15 +141,6 @@ class Queue:
         """Put an item at the head, the next one out. Arguments and result as :meth:`put`."""
         return self.ledger.admit(self, Arrival(payload, flags, expires, receipt, delay, first=True))
 
-    def delay(self, record: bytes, due: float, deliveries: int) -> None:
-        """Keep an item that is in no container from being ready before the monotonic moment ``due``."""
-        self._delayed_items().add(record, due, deliveries)
-
-    def _delayed_items(self) -> Delayed:
-        if self.delayed is None:
-            self.delayed = Delayed(self.ledger.deadlines, self._insert, self._insert_cold)
-        return self.delayed
-
     def head(self) -> bytes | None:
         """The record of the ready head, or None; expired items are dropped on the way.
 
@@ -228,7 +173,7 @@ class Queue:
         self._substitute(old, new)
         self.unsettle()
         if expires:
-            self._wake_at(expires)
+            self.wake_at(expires)
         ledger.effect(self.settle, lambda: self._substitute(new, old), receipt)
 
     def drop_head(self, receipt: Any) -> None:
@@ -245,8 +190,8 @@ class Queue:
         ledger.journal_ack(record)
 
         def rollback() -> None:
-            self._count(record)
-            self._insert(record, deliveries - 1)
+            self.count(record)
+            self.insert(record, deliveries - 1)
 
         ledger.effect(lambda: None, rollback, receipt)
 
@@ -257,45 +202,6 @@ class Queue:
         self.fields += rec.payload_offset(new) - rec.payload_offset(old)
         self.mortal += (new[1] & HAS_EXPIRY) - (old[1] & HAS_EXPIRY)
 
-    def restore_items(self, ids: array[int], heads: list[bytes], payload_bytes: int, fields: int, mortal: int) -> None:
-        """Take the living items of the journal's replay, none of them in memory.
-
-        :param ids: of those whose place is their id, in ascending order
-        :param heads: the records of the others, without their payloads
-        :param payload_bytes: bytes of payload of all
-        :param fields: bytes of attributes' fields of all
-        :param mortal: how many of all have an expiry
-        """
-        self.ready.backlog.extend(ids)
-        for head in heads:
-            self._restore_special(head)
-        self.items += len(ids) + len(heads)
-        self.bytes += payload_bytes
-        self.fields += fields
-        self._cool(self.items, self.stored)
-        self.detour = True
-        if mortal:
-            self.mortal += mortal
-            self._wake_at(self.ledger.clock.wall)
-        self.read_back()
-
-    def _restore_special(self, head: bytes) -> None:
-        ledger = self.ledger
-        place, losses = rec.place(head), rec.deliveries(head)
-        if head[1] & HAS_PLACE:
-            ledger.last_id = max(ledger.last_id, place)
-        left = rec.ready_at(head) - ledger.clock.wall
-        if left > 0:
-            self.ready.know_place(place)
-            self._delayed_items().add_cold(rec.item_id(head), place, ledger.clock.now + left / 1e9, losses)
-        else:
-            self.ready.insert_cold(rec.item_id(head), place, losses)
-
-    @property
-    def stored(self) -> int:
-        """Bytes of the records of all items."""
-        return self.bytes + PUT_SIZE * self.items + self.fields
-
     # -- the batch ----------------------------------------------------------
 
     def unsettle(self) -> None:
@@ -303,26 +209,11 @@ class Queue:
         self.unsettled = self.ledger.batch
         self.detour = True
 
-    def is_settled(self) -> bool:
-        """Whether all that the head depends on is in the journal."""
-        return self.unsettled <= self.ledger.committed
-
     def settle(self) -> None:
         """A batch that touched the head is committed."""
         if self.is_settled():
             self.detour = self._must_detour()
             self.serve()
-
-    def _must_detour(self) -> bool:
-        """Whether the next item is not simply the leftmost of ``arrived``, or soon will not be."""
-        return bool(self.ready.returned or self.ready.backlog) or self.paused
-
-    def _count(self, record: bytes) -> None:
-        """An item is here (again), and about to go into a container."""
-        self.items += 1
-        self.bytes += rec.payload_size(record)
-        self.fields += rec.payload_offset(record) - PUT_SIZE
-        self.mortal += record[1] & HAS_EXPIRY
 
     def discount(self, record: bytes) -> None:
         """An item that is in no container is no more."""
@@ -448,9 +339,9 @@ class Queue:
 
     def restore(self, reservation: Reservation, consumer: Consumer) -> None:
         """The journal could not take the acknowledgement: the reservation stands as before."""
-        self._count(reservation.record)
+        self.count(reservation.record)
         if consumer.closed:
-            self._insert(reservation.record, reservation.deliveries)
+            self.insert(reservation.record, reservation.deliveries)
             return
         reservation.consumer = consumer
         consumer.held.setdefault(self.name, []).insert(0, reservation)
@@ -479,7 +370,7 @@ class Queue:
         if delay or self.settings.examines_returns:
             self.ledger.put_back(self, reservation.record, reservation.deliveries, delay, is_loss)
         else:
-            self._insert(reservation.record, reservation.deliveries)
+            self.insert(reservation.record, reservation.deliveries)
 
     def touch(self, reservation: Reservation, seconds: float | None) -> None:
         """The reservation now ends ``seconds`` from now; None for the queue's default."""
@@ -488,14 +379,6 @@ class Queue:
         self.reservations.pop(reservation, None)
         self.timed.add(reservation)
         ledger.deadlines.set(reservation, reservation.ends)
-
-    def _insert(self, record: bytes, deliveries: int) -> None:
-        """An item is ready (again) at its own place."""
-        self.ready.insert(record, deliveries)
-        self.detour = True
-        if record[1] & HAS_EXPIRY:
-            self._wake_at(rec.expires(record))
-        self.serve()
 
     # -- the line -----------------------------------------------------------
 
@@ -528,9 +411,6 @@ class Queue:
 
     # -- time ---------------------------------------------------------------
 
-    def _is_expired(self, record: bytes) -> bool:
-        return bool(record[1] & HAS_EXPIRY) and rec.expires(record) <= self.ledger.clock.wall
-
     def _expire_item(self, record: bytes) -> None:
         """Drop an item that is in no container any more."""
         self.expired += 1
@@ -540,20 +420,13 @@ class Queue:
 
     def _expect_expiry(self, expires: int) -> None:
         self.mortal += 1
-        self._wake_at(expires)
-
-    def _wake_at(self, moment: int) -> None:
-        """Be woken at a wall-clock moment (nanoseconds), or before."""
-        ledger = self.ledger
-        when = ledger.clock.now + max(0.0, (moment - ledger.clock.wall) / 1e9)
-        if self.deadline is None or when < self.deadline:
-            ledger.deadlines.set(self, when)
+        self.wake_at(expires)
 
     def expire(self, now: float) -> None:
         """Woken: sweep what is over, and let the broker forget a queue that nobody uses."""
-        unused = self.total_items == self.seen_items and not self._in_use()
+        unused = self.total_items == self.seen_items and not self.in_use()
         wakes = [self._sweep_reservations(now), self._sweep_expired(now)]
-        if not self._in_use():
+        if not self.in_use():
             if unused:
                 self._on_unused(self)
                 return
@@ -591,12 +464,12 @@ class Queue:
             self._drop_first()
         return now
 
-    def _in_use(self) -> bool:
+    def in_use(self) -> bool:
         return bool(self.items or self.waiters or self.paused)
 
     def rest_if_empty(self) -> None:
         """Begin the time after which a queue that stays empty and unused is forgotten."""
-        if self._in_use():
+        if self.in_use():
             return
         when = self.ledger.clock.now + IDLE_SECONDS
         if self.deadline is None or when < self.deadline:
@@ -607,143 +480,6 @@ class Queue:
 
     def _drop_first(self) -> None:
         self._expire_item(self.ready.take_first()[0])
-
-    def deliveries(self, record: bytes) -> int:
-        """How often the ready item of ``record``, which is in memory, was delivered before."""
-        return self.ready.deliveries(record)
-
-    def peek(self, index: int) -> bytes | int | None:
-        """The ``index``-th ready item, from 0, without reserving it: its record, or its id where it is not in memory.
-
-        Expired items are not shown; those that are in memory are not counted either. None where there is none.
-        """
-        if index == 0 and self.head() is None:
-            return self.ready.peek(0)
-        if not self.mortal:
-            return self.ready.peek(index)
-        alive = filter(self._is_shown, self.ready)
-        return next(islice(alive, index, None), None)
-
-    def _insert_cold(self, item_id: int, place: int, deliveries: int) -> None:
-        """An item that is not in memory is ready (again) at its own place."""
-        self.ready.insert_cold(item_id, place, deliveries)
-        self.detour = True
-        self.serve()
-
-    def _is_shown(self, item: bytes | int) -> bool:
-        """Whether a peek shows an item: not where its record, if it is in memory, says that it has expired."""
-        return not (isinstance(item, bytes) and self._is_expired(item))
-
-    # -- memory -------------------------------------------------------------
-
-    @property
-    def cold_bytes(self) -> int:
-        """Bytes of payload that are not in memory, fields of attributes included."""
-        return self.cold_cost - (ITEM_COST + PUT_SIZE) * self.cold_items
-
-    def add_to_backlog(self, record: bytes) -> None:
-        """An item has arrived behind those that are not in memory."""
-        self.ready.backlog.append(_from_bytes(record[8:16], "big"))
-        cost = len(record) + ITEM_COST
-        self.cold_items += 1
-        self.cold_cost += cost
-        self.ledger.cold_cost += cost
-
-    def evict(self, most: int, share: int) -> int:
-        """Put items out of memory, those that will be delivered last first.
-
-        :param most: no more than so many
-        :param share: bytes that the queue may keep there
-        :returns: how many
-        """
-        if self._load is not None or self.cold_items == self.items or self.settings.overflow == DROP_OLDEST:
-            return 0  # what may have to be dropped at any moment stays at hand; its limits bound it
-        records = self.delayed.evict(most) if self.delayed is not None else []
-        if not records:
-            records = self.ready.evict(self._fitting(share), most)
-        if records:
-            self._refill_below = (self._window() + 1) // 2
-            self._cool(len(records), sum(map(len, records)))
-            self.detour = True
-        return len(records)
-
-    def is_reading_back(self, consumer: Consumer) -> bool:
-        """Whether ``consumer`` could have the head if it were in memory; it is being read back then.
-
-        :raises StorageFailed: where it cannot be read
-        """
-        if self.unreadable:
-            reason, self.unreadable = self.unreadable, ""
-            self._load = None  # the attempt that this request has begun: the next one begins its own
-            raise StorageFailed(reason)
-        if self.paused or not len(self.ready) or not self.is_settled() or self.head() is not None:
-            return False
-        held = consumer.held.get(self.name)
-        return len(self.ready) > 0 and (held is None or len(held) < self.settings.prefetch)
-
-    def when_read_back(self, then: Callable[[], None]) -> None:
-        """Have ``then`` called once what is being read back is here, or cannot be read."""
-        self._on_loaded.append(then)
-
-    def read_back(self) -> None:
-        """Begin to read the next items back that are not in memory, unless that is under way."""
-        if self._load is not None:
-            return
-        window = self._window()
-        self._refill_below = (window + 1) // 2
-        ids, of_backlog = self.ready.missing(window)
-        if ids:
-            self._load = load = object()
-            self.ledger.journal.read(ids, partial(self._read_back, load, ids, of_backlog))
-
-    def _read_back(
-        self, load: object, ids: list[int], of_backlog: bool, records: list[bytes] | None, error: BaseException | None
-    ) -> None:
-        self.ledger.clock.tick()
-        if self._load is load:
-            self._load = None
-            if records is None:
-                self.unreadable = str(error)
-                self.ledger.on_unreadable(self.name, error)
-                sweep_at = self.ledger.clock.now + SWEEP_SECONDS
-            else:
-                self.ready.take_in(ids, records, of_backlog)
-                self._cool(-len(records), -sum(map(len, records)))
-                self.detour = self._must_detour() or not self.is_settled()
-                self.serve()
-                sweep_at = self.ledger.clock.now
-                if self.settings.overflow == DROP_OLDEST:
-                    self.read_back()
-            if self.mortal and (self.deadline is None or self.deadline > sweep_at):
-                self.ledger.deadlines.set(self, sweep_at)
-        waiting, self._on_loaded = self._on_loaded, []
-        for then in waiting:
-            then()
-
-    def _cool(self, items: int, size: int) -> None:
-        """So many records of ``size`` bytes in all are not in memory any more (are back, if negative)."""
-        before = self.cold_cost
-        cost = size + ITEM_COST * items
-        self.cold_items += items
-        self.cold_cost += cost
-        self.ledger.cold_cost += cost
-        if not before or not self.cold_cost:
-            self.ledger.cold_queues += bool(self.cold_cost) - bool(before)
-
-    def _window(self) -> int:
-        """How many items of a backlog may be in memory."""
-        return min(LOAD_MOST, self._fitting(self.ledger.window()))
-
-    def _fitting(self, memory: int) -> int:
-        """How many of its items take so many bytes of memory, one at least."""
-        return max(1, memory // (self.bytes // max(1, self.items) + PUT_SIZE + ITEM_COST))
-
-    # -- for the rules that have modules of their own (admission, losses, dead_letters) ----------
-
-    insert = _insert
-    count = _count
-    wake_at = _wake_at
-    in_use = _in_use
 
     # -- the whole queue ----------------------------------------------------
 
@@ -775,7 +511,7 @@ class Queue:
         kept += [entry[1] for entry in self.ready.returned if isinstance(entry[1], bytes)]
         self.items = self.bytes = self.fields = self.mortal = 0
         for record in chain(kept, self._uncommitted()):
-            self._count(record)
+            self.count(record)
         self.detour = self._must_detour() or not self.is_settled()
         self.rest_if_empty()
         return chain(dropped, reserved), items - self.items, stored - self.stored
@@ -798,13 +534,6 @@ class Queue:
         self.paused = False
         self.settle()
         self.rest_if_empty()
-
-    def age(self) -> float:
-        """Seconds that the head has been in the queue; 0 where nothing is ready."""
-        record = self.ready.first()
-        if record is None:
-            return 0.0
-        return max(0.0, (self.ledger.clock.wall - rec.time(record)) / 1e9)
 
 
 def _nothing() -> None:
