@@ -288,8 +288,8 @@ def finish(server: Server, clients: list[Client], kinds: list[str]) -> None:
     server.run()
     broker = server.engine.broker
     server.advance(2**33)  # a touch may name a date as far as that
-    if broker.named:
-        raise Finding(f"named consumers are left: {list(broker.named)}")
+    if broker.named.in_use():
+        raise Finding(f"named consumers are left: {broker.named.in_use()}")
     if broker.tokens:
         raise Finding(f"tokens are left: {broker.tokens}")
     for queue in broker.queues.values():

@@ -25,6 +25,9 @@ def test_it_has_nothing_that_mypyc_compiles_without_a_word_and_wrongly(name: str
         elif isinstance(node, ast.Assign | ast.Return):
             lazy = isinstance(node.value, ast.GeneratorExp)
             assert not lazy, f"line {node.lineno}: a generator expression becomes a list"
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "next":
+            lazy = isinstance(node.args[0], ast.GeneratorExp)
+            assert not lazy, f"line {node.lineno}: a generator expression becomes a list, which is no iterator"
         elif isinstance(node, ast.Try):
             names = [handler.name for handler in node.handlers if handler.name]
             assert len(names) == len(set(names)), f"line {node.lineno}: one name for exceptions of different classes"

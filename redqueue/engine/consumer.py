@@ -7,6 +7,9 @@ from typing import Any, Protocol
 
 from redqueue.engine.deadlines import Deadlines
 
+SPARE_NAMES = 1000
+"""Named consumers that may be kept though they have nothing."""
+
 
 class Source(Protocol):
     """A queue, as those who have something of it see it."""
@@ -46,11 +49,13 @@ class Consumer:
 
     :ivar held: reservations by queue name, oldest first; a queue of which
         nothing is held has no entry.
+    :ivar waits: how many waiters it has in the lines of queues
     """
 
-    __slots__ = ("closed", "held")
+    __slots__ = ("closed", "held", "waits")
 
     def __init__(self) -> None:
+        self.waits = 0
         self.held: dict[bytes, list[Reservation]] = {}
         self.closed = False
 
@@ -71,14 +76,39 @@ ANYBODY = Consumer()
 """Holds nothing, and stands for whoever might ask."""
 
 
-class NamedConsumer(Consumer):
-    """A consumer that acts over any connection, and outlives them all (CONTRACT: ``/as=NAME``).
+class NamedConsumers:
+    """Consumers that act over any connection, and outlive them all (CONTRACT: ``/as=NAME``).
 
-    Nobody keeps a list of them: one lives as long as a reservation or a place in
-    a line refers to it, and so costs nothing once it has neither.
+    One that has nothing and waits nowhere costs nothing for long: it is let go of when there
+    are twice as many, and a few, as there were in use before.
     """
 
-    __slots__ = ("__weakref__",)
+    __slots__ = ("_consumers", "_most")
+
+    def __init__(self) -> None:
+        self._consumers: dict[bytes, Consumer] = {}
+        self._most = SPARE_NAMES
+
+    def __len__(self) -> int:
+        return len(self._consumers)
+
+    def find(self, name: bytes) -> Consumer | None:
+        """The consumer ``name``; None where nobody of that name can have anything."""
+        return self._consumers.get(name)
+
+    def get(self, name: bytes) -> Consumer:
+        """The consumer ``name``, made where there is none."""
+        consumer = self._consumers.get(name)
+        if consumer is None:
+            if len(self._consumers) >= self._most:
+                self._consumers = {name: self._consumers[name] for name in self.in_use()}
+                self._most = 2 * len(self._consumers) + SPARE_NAMES
+            consumer = self._consumers[name] = Consumer()
+        return consumer
+
+    def in_use(self) -> list[bytes]:
+        """The names of those that hold something or wait."""
+        return [name for name, consumer in self._consumers.items() if consumer.held or consumer.waits]
 
 
 class Reservation:
@@ -136,6 +166,8 @@ class Waiter:
     def stand(self, until: float) -> None:
         """Join the lines, until a moment on the monotonic clock."""
         self._deadlines.set(self, until)
+        assert self.consumer is not None
+        self.consumer.waits += 1
         for queue in self.queues:
             queue.join_line(self)
 
@@ -147,7 +179,9 @@ class Waiter:
     def cancel(self) -> None:
         """Leave every line without an answer."""
         self._deadlines.clear(self)
-        self.consumer = None
+        if self.consumer is not None:
+            self.consumer.waits -= 1
+            self.consumer = None
         queues, self.queues = self.queues, {}
         for queue in queues:
             queue.leave_line(self)

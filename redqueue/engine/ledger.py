@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from typing import Any
-from weakref import WeakValueDictionary
 
 from redqueue.engine.arrival import Arrival
 from redqueue.engine.clock import Clock
-from redqueue.engine.consumer import Consumer, NamedConsumer, Reservation, Source, Waiter
+from redqueue.engine.consumer import Consumer, NamedConsumers, Reservation, Source, Waiter
 from redqueue.engine.deadlines import Deadlines
 from redqueue.engine.journal import Journal
 from redqueue.engine.origins import Origins
@@ -93,7 +92,7 @@ class Ledger:
         self.acks: list[tuple[Reservation, Consumer, Any]] = []
         self._effects: list[tuple[Callable[[], None], Callable[[], None], Any]] = []
         self.tokens: dict[int, Reservation] = {}
-        self.named: WeakValueDictionary[bytes, NamedConsumer] = WeakValueDictionary()
+        self.named = NamedConsumers()
         self._token_source = Tokens(clock.wall)
         self._give_token = self._token_source.give
         self.failure = ""
@@ -211,13 +210,6 @@ class Ledger:
         return self.last_id
 
     # -- consumers ----------------------------------------------------------
-
-    def consumer_named(self, name: bytes) -> NamedConsumer:
-        """The consumer ``name``, made if it has nothing and waits nowhere."""
-        consumer = self.named.get(name)
-        if consumer is None:
-            self.named[name] = consumer = NamedConsumer()
-        return consumer
 
     def wait(
         self,

@@ -271,7 +271,7 @@ def held_reservation(session: Session, request: Request) -> Reservation | None:
         return reservation if reservation is not None and reservation.queue.name == request.queue else None
     if request.consumer is None:
         return session.consumer.oldest(request.queue)
-    consumer = broker.named.get(request.consumer)
+    consumer = broker.named.find(request.consumer)
     return consumer.oldest(request.queue) if consumer is not None else None
 
 

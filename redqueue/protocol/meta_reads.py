@@ -114,7 +114,8 @@ _CONSTANT = re.compile(rb" O[^ ]*| k[^ ]*( b)?")
 
 def _constant(request: Request, letter: bytes) -> bytes:
     """The part of the request's suffix that echoes ``k`` or ``O``."""
-    return next(match[0] for match in _CONSTANT.finditer(request.suffix) if match[0][1:2] == letter)
+    found, *_ = [match[0] for match in _CONSTANT.finditer(request.suffix) if match[0][1:2] == letter]
+    return found
 
 
 def _miss(request: Request) -> bytes:

@@ -193,7 +193,8 @@ class Reading:
             self._session.counters.get_misses += 1
         else:
             name = reservation.queue.name
-            self._found(next(key for key in group if key.queue == name and key.opens), reservation.record, reservation)
+            key, *_ = [key for key in group if key.queue == name and key.opens]
+            self._found(key, reservation.record, reservation)
         self._index += len(group)
         self._resume()
 
@@ -285,7 +286,7 @@ class Reading:
 
     def _consumer(self, key: Key) -> Consumer:
         session = self._session
-        return session.consumer if key.consumer is None else session.broker.consumer_named(key.consumer)
+        return session.consumer if key.consumer is None else session.broker.named.get(key.consumer)
 
     def _wait_seconds(self, group: Sequence[Key]) -> float:
         """The longest wait that the keys name, or else the longest of their queues' settings."""

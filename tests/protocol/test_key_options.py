@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gc
-
 import pytest
 
+from redqueue.engine.consumer import SPARE_NAMES
 from redqueue.engine.settings import QueueSettings
 from tests.protocol.conversation import Client, Server
 
@@ -219,20 +218,28 @@ class TestNamedConsumers:
         client = server.connect()
         named = server.engine.broker.named
         put(client, b"q", b"a")
-        gc.disable()
-        try:
-            client.say(b"get none/as=x\r\ndelete q/as=y\r\ntouch q/as=z 1\r\nget q/close/as=w\r\n")
-            assert not named
-            client.say(b"get q/as=me\r\n")
-            assert list(named) == [b"me"]
-            client.say(b"delete q/as=me\r\n")
-            client.say(b"get q/as=me/t=5\r\n")
-            assert list(named) == [b"me"]
-            server.advance(1)
-            client.say(b"")
-            assert not named
-        finally:
-            gc.enable()
+        client.say(b"get none/as=x\r\ndelete q/as=y\r\ntouch q/as=z 1\r\nget q/close/as=w\r\n")
+        assert named.in_use() == []
+        client.say(b"get q/as=me\r\n")
+        assert named.in_use() == [b"me"]
+        client.say(b"delete q/as=me\r\n")
+        assert named.in_use() == []
+        client.say(b"get q/as=me/t=5\r\n")
+        assert named.in_use() == [b"me"]
+        server.advance(1)
+        client.say(b"")
+        assert named.in_use() == []
+
+    def test_names_that_have_nothing_are_let_go_of(self) -> None:
+        server = Server()
+        client = server.connect()
+        named = server.engine.broker.named
+        put(client, b"q", b"a")
+        client.say(b"get q/as=me\r\n")
+        for number in range(3 * SPARE_NAMES):
+            client.say(b"get none/as=%d\r\n" % number)
+            assert len(named) <= SPARE_NAMES + 2
+        assert client.say(b"delete q/as=me\r\n") == b"DELETED\r\n"
 
     def test_a_lost_acknowledgement_leaves_the_reservation(self) -> None:
         server = Server()
