@@ -139,8 +139,9 @@ class Accounts:
             if moved:
                 index.bury(item_id)
             elif item_id >= first_id:
-                offsets[item_id - first_id] = 0
-                entry.live -= 1
+                if offsets[item_id - first_id]:  # else a WIPE of the same frame has been before it
+                    offsets[item_id - first_id] = 0
+                    entry.live -= 1
             elif item_id not in older_ids:
                 index.bury(item_id)
                 older = index.native(item_id) or entry

@@ -699,3 +699,16 @@ def test_rotation_leaves_no_open_files(open_queues: Open) -> None:
     open_files = len(os.listdir("/proc/self/fd"))
     fill(queues, segments=3)
     assert len(os.listdir("/proc/self/fd")) == open_files
+
+
+def test_an_item_that_is_acknowledged_and_wiped_in_one_frame_dies_once(open_queues: Open) -> None:
+    queues = open_queues()
+    item = queues.put(b"jobs", b"x")
+    kept = queues.put(b"jobs", b"y")
+    queues.flush()
+    queues.acknowledge(item)
+    queues.wipe()
+    queues.put(b"jobs", b"z")
+    queues.flush()
+    assert kept not in queues.ids(b"jobs")
+    assert_counts(queues)
