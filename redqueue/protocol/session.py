@@ -297,12 +297,12 @@ class Session:
 
     def _keep_partial(self, data: bytes) -> None:
         """``data`` is the beginning of a line, or a line that is too long."""
-        if len(data) > MAX_LINE + 1 and b"\n" not in data[: MAX_LINE + 2]:
+        if data[0] == 0x16:  # before its length is looked at, which depends on how it was cut
+            self.close_after_reply("it speaks TLS, and this port does not")
+        elif len(data) > MAX_LINE + 1 and b"\n" not in data[: MAX_LINE + 2]:
             self.out.append(replies.LINE_TOO_LONG)
             self.counters.malformed_requests += 1
             self.close_after_reply(f"a line of over {MAX_LINE} bytes")
-        elif data[0] == 0x16:
-            self.close_after_reply("it speaks TLS, and this port does not")
         else:
             self._unfinished = PartialLine(data)
 

@@ -295,6 +295,7 @@ def test_shutdown_where_it_is_enabled() -> None:
         (b"POST /x HTTP/1.0\r\n\r\nset q 0 0 1\r\nx\r\n", "HTTP"),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "TLS"),
         (b"\x16\x03\x01\x02\x00\x01\n\x00\x01\xfc\x03\x03", "TLS"),
+        (b"\x16" + b"x" * 9000, "TLS"),
     ],
 )
 def test_other_protocols_are_told_by_the_log(data: bytes, words: str) -> None:
