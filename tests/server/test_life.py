@@ -242,6 +242,7 @@ class Life(RuleBasedStateMachine):
             self.server.kill()
         else:
             self.server.close()
+        self.clock.advance(0.001)  # a start in the very microsecond of the one before would give its tokens again
         self.start()
 
     # -- always -------------------------------------------------------------------------
