@@ -84,7 +84,7 @@ class Ready:
         assert record is not None
         if self.returned:
             _, entry, deliveries = self.returned[0]
-            if entry is record or (isinstance(entry, int) and self.warm.get(entry) is record):
+            if self._is_of(entry, record):
                 heappop(self.returned)
                 if isinstance(entry, int):
                     del self.warm[entry]
@@ -97,7 +97,7 @@ class Ready:
             self.arrived[0] = new
             return True
         for i, (place, record, deliveries) in enumerate(self.returned):
-            if record is old or (isinstance(record, int) and self.warm.get(record) is old):
+            if self._is_of(record, old):
                 if isinstance(record, int):
                     del self.warm[record]
                 self.returned[i] = (place, new, deliveries)
@@ -106,11 +106,14 @@ class Ready:
 
     def deliveries(self, record: bytes) -> int:
         """How often the item of ``record``, which is in memory, was delivered before."""
-        warm = self.warm
         for _, entry, deliveries in self.returned:
-            if entry is record or (isinstance(entry, int) and warm.get(entry) is record):
+            if self._is_of(entry, record):
                 return deliveries
         return 0
+
+    def _is_of(self, entry: bytes | int, record: bytes) -> bool:
+        """Whether what stands in ``returned`` is the item of ``record``, itself or by its id."""
+        return entry is record or (isinstance(entry, int) and self.warm.get(entry) is record)
 
     # -- in memory or not ---------------------------------------------------
 

@@ -65,7 +65,6 @@ ACK_RECORD = WIPE_RECORD = Struct(">BQ")
 
 QUEUE_FIELD = slice(2, 8)
 ID_FIELD = slice(8, 16)
-FLAGS_AND_SIZE_FIELD = slice(24, 32)
 
 PUT_KIND = bytes([PUT])
 ACK_KIND = bytes([ACK])
