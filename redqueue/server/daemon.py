@@ -301,6 +301,7 @@ class Server:
             ("reliable", self._options.reliable),
             ("accepting_conns", int(not self._ending)),
             ("readonly", int(self._broker.readonly)),
+            ("draining", int(self._broker.draining)),
             ("health", self._health()),
         ]
         if journal is not None:
