@@ -35,11 +35,16 @@ from redqueue.protocol.commands import CODECS, COMMANDS
 from redqueue.protocol.host import Figures
 from redqueue.protocol.request import Requests
 from redqueue.protocol.service import Service
+from redqueue.server.account import NotWritable
 from redqueue.server.build import is_compiled
 from redqueue.server.connection import Connection, Connections
 from redqueue.server.figures import ServerFigures
 from redqueue.server.group_commit import GroupCommit
+from redqueue.server.launch import Launch
+from redqueue.server.pid_file import BadPidFile
+from redqueue.server.start_signals import Interrupted, StartSignals
 from redqueue.server.tcp import Listeners
+from redqueue.server.watch import Watch
 
 log = logging.getLogger("redqueue")
 
@@ -56,13 +61,15 @@ class Server:
 
     :param options: as :func:`redqueue.config.load.load` gives them
     :param book: the settings of the queues, as :func:`redqueue.config.queue_tables.settings_book` gives them
+    :param launch: who has started it, and how
     """
 
     version = __version__
 
-    def __init__(self, options: Options, book: SettingsBook) -> None:
+    def __init__(self, options: Options, book: SettingsBook, launch: Launch) -> None:
         self._options = options
         self._book = book
+        self._launch = launch
         self._started = time.time()
         self._clock = Clock()
         self._connections = Connections(options.max_connections)
@@ -81,12 +88,17 @@ class Server:
 
         :raises JournalInUse: another server has the journal
         :raises JournalDamaged: the journal is damaged where no crash explains it
+        :raises NotWritable: the user to run as cannot write the journal
         :raises OSError: a directory cannot be used or a port cannot be bound
+        :raises Interrupted: a signal has ended the start
         """
         self._loop = IOLoop.current()
         asyncio_loop = asyncio.get_running_loop()
         asyncio_loop.set_exception_handler(self._on_exception)
+        signals = StartSignals()
         self._raise_file_limit()
+        self._bind()
+        self._launch.become_user()
         self._open_broker()
         self._service = Service(self._broker, Requests(COMMANDS, self._options.max_item_size), self, CODECS)
         self._commit = GroupCommit(asyncio_loop.call_soon, self._service, self._journal)
@@ -99,7 +111,8 @@ class Server:
             self._started,
             is_ending=lambda: self._ending,
         )
-        await self._leave_damage_behind()
+        with signals.during_waits():
+            await self._leave_damage_behind()
         self._broker.deadlines.on_earlier = self._arm
         if math.isfinite(self._broker.deadlines.armed):
             self._arm(self._broker.deadlines.armed)
@@ -108,10 +121,11 @@ class Server:
         self._maintain_later()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio_loop.add_signal_handler(number, self.stop, number)
+        asyncio_loop.add_signal_handler(signal.SIGUSR1, self._toggle_drain)
+        if signals.drains:
+            self._toggle_drain()
         try:
-            await self._listeners.listen_tcp(self._options.host, self._options.port)
-            if self._options.unix_socket:
-                await self._listeners.listen_unix(Path(self._options.unix_socket))
+            await self._listeners.listen()
         except OSError:
             self._close_journal()
             raise
@@ -120,7 +134,19 @@ class Server:
         for address in self._listeners.addresses[1:]:
             log.info("also listening on %s", address)
         log.info("the hot modules are %s", "compiled" if is_compiled() else "plain Python")
+        Watch(self._launch.notifier, self._figures).start()
+        self._launch.ready()
         await self._ended.wait()
+
+    def _bind(self) -> None:
+        """Take the addresses, which may be possible as root only; nobody is let in yet."""
+        options, passed = self._options, self._launch.sockets.queues
+        if passed:
+            self._listeners.adopt(passed)
+            return
+        self._listeners.bind_tcp(options.host, options.port)
+        if options.unix_socket:
+            self._listeners.bind_unix(Path(options.unix_socket))
 
     def _open_broker(self) -> None:
         options = self._options
@@ -131,7 +157,7 @@ class Server:
         directory = Path(options.logdir)
         directory.mkdir(parents=True, exist_ok=True)
         self._lock = Lock(directory)
-        progress = _Progress()
+        progress = _Progress(self._launch)
         started = time.monotonic()
         recovered = Recovery(directory, now=time.time_ns(), salvage=options.salvage, progress=progress).run()
         notify = asyncio.get_running_loop().call_soon_threadsafe
@@ -224,6 +250,19 @@ class Server:
         self._commit.maintain()
         self._maintain_later()
 
+    # -- draining -------------------------------------------------------------------
+
+    def drain(self, on: bool) -> None:
+        """Take no new items while ``on``, before the server is to end; what else goes on is in :meth:`Broker.drain`."""
+        self._broker.drain(on)
+        if on:
+            log.warning("draining: no new items are taken; %d are left", self._broker.sum_items())
+        else:
+            log.warning("the drain has ended: new items are taken")
+
+    def _toggle_drain(self) -> None:
+        self.drain(not self._broker.draining)
+
     # -- the end --------------------------------------------------------------------
 
     def stop(self, number: int | None = None) -> None:
@@ -234,6 +273,7 @@ class Server:
             os._exit(1)
         self._ending = True
         log.info("%s: ending", name)
+        self._launch.notifier.stopping()
         self._listeners.close()
         self._broker.ending = True
         for connection in self._connections:
@@ -312,16 +352,20 @@ class Server:
 
 
 class _Progress:
-    """Logs how far the replay is, each second."""
+    """Tells how far the replay is, each second."""
 
-    def __init__(self) -> None:
+    def __init__(self, launch: Launch) -> None:
+        self._launch = launch
         self._next = time.monotonic() + PROGRESS_SECONDS
+        launch.starting("replaying the journal")
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
         if now >= self._next:
             self._next = now + PROGRESS_SECONDS
-            log.info("replaying the journal: %d of %d MB (%d %%)", done >> 20, total >> 20, 100 * done // max(1, total))
+            percent = 100 * done // max(1, total)
+            log.info("replaying the journal: %d of %d MB (%d %%)", done >> 20, total >> 20, percent)
+            self._launch.starting(f"replaying the journal: {percent} %")
 
 
 def settle_garbage_collector() -> None:
@@ -351,29 +395,33 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         options = load(sys.argv[1:] if arguments is None else arguments)
         book = settings_book(options)
+        launch = Launch(options)
     except BadOption as error:
         print(f"redqueue_server.py: {error}", file=sys.stderr)
         return 2
     set_verbosity(options.verbose)
+    launch.detach()
     try:
-        _run(options, book)
-    except (JournalInUse, JournalDamaged) as error:
+        launch.claim()
+        _run(Server(options, book, launch))
+    except (BadPidFile, JournalInUse, JournalDamaged, NotWritable) as error:
         log.critical("%s", error)
         return 1
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else f"{options.host}:{options.port}: "
+        where = f"{error.filename}: " if error.filename else ""
         log.critical("cannot start: %s%s", where, error.strerror or error)
         return 1
+    except Interrupted as interruption:
+        log.info("%s: ended before it was ready", interruption)
+    finally:
+        launch.release()
     return 0
 
 
-def _run(options: Options, book: SettingsBook) -> None:
-    async def serve() -> None:
-        await Server(options, book).run()
-
+def _run(server: Server) -> None:
     try:
         import uvloop
     except ImportError:
-        asyncio.run(serve())
+        asyncio.run(server.run())
     else:
-        uvloop.run(serve())
+        uvloop.run(server.run())
