@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import gc
 import logging
 import math
@@ -96,6 +97,7 @@ class Server:
         asyncio_loop = asyncio.get_running_loop()
         asyncio_loop.set_exception_handler(self._on_exception)
         signals = StartSignals()
+        asyncio_loop.add_signal_handler(signal.SIGUSR1, self._toggle_drain)  # during the replay: when that is over
         self._raise_file_limit()
         self._bind()
         self._launch.become_user()
@@ -121,9 +123,6 @@ class Server:
         self._maintain_later()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio_loop.add_signal_handler(number, self.stop, number)
-        asyncio_loop.add_signal_handler(signal.SIGUSR1, self._toggle_drain)
-        if signals.drains:
-            self._toggle_drain()
         try:
             await self._listeners.listen()
         except OSError:
@@ -401,6 +400,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     set_verbosity(options.verbose)
     launch.detach()
+    faulthandler.enable()  # a watchdog ends a server that is blocked with SIGABRT: let its log say where
     try:
         launch.claim()
         _run(Server(options, book, launch))

@@ -12,6 +12,7 @@ log = logging.getLogger(__name__)
 
 _CONTENT = re.compile(rb"\s*([0-9]{1,10})?\s*")
 _LONGEST = 32
+MODE = 0o644
 
 
 class BadPidFile(Exception):
@@ -39,13 +40,14 @@ class PidFile:
             raise BadPidFile(f"--pid_file={path} has something else than a pid in it; name another file")
         if former[1]:
             log.warning("%s was left behind by a server that has died (pid %s)", path, former[1].decode())
+        os.fchmod(self._fd, MODE)  # whatever the umask: it is for everybody to read
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
 
     def _locked(self) -> int:
         """The descriptor of the file, locked."""
         while True:
-            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, MODE)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.fstat(fd).st_ino == os.stat(self._path).st_ino:

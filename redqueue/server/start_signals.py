@@ -18,24 +18,18 @@ class Interrupted(BaseException):
 class StartSignals:
     """Handles signals from now on, until the loop's own handlers take their place.
 
-    SIGTERM and SIGINT raise :class:`Interrupted` in the middle of whatever the main thread does.
-
-    :ivar drains: whether SIGUSR1 has asked for the server to start draining
+    SIGTERM and SIGINT raise :class:`Interrupted` in the middle of whatever the main thread does. SIGHUP is ignored:
+    all that could be read again is being read. Other signals may be the loop's at once, which looks at them later.
     """
 
     def __init__(self) -> None:
-        self.drains = False
         for number in _ENDING:
             signal.signal(number, self._end)
-        signal.signal(signal.SIGUSR1, self._toggle)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # all that could be read again is being read
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     @staticmethod
     def _end(number: int, frame: FrameType | None) -> None:
         raise Interrupted(signal.Signals(number).name)
-
-    def _toggle(self, number: int, frame: FrameType | None) -> None:
-        self.drains = not self.drains
 
     @contextmanager
     def during_waits(self) -> Iterator[None]:

@@ -12,7 +12,7 @@ from redqueue.server.notify import Notifier
 
 log = logging.getLogger(__name__)
 
-STATUS_SECONDS = 5.0
+STATUS_SECONDS = 2.0
 STUCK_SECONDS = 300.0
 """After so long in one and the same write or sync the disk is taken for hung; one with errors may try for minutes."""
 
