@@ -8,7 +8,18 @@ import pwd
 from dataclasses import dataclass
 from pathlib import Path
 
-from redqueue.config.kinds import BadOption
+
+class NoAccount(ValueError):
+    """There is no such account, or this process cannot become it.
+
+    :param option: the name of the option that says so
+    :param what: what it wants instead
+    """
+
+    def __init__(self, option: str, what: str) -> None:
+        super().__init__(option, what)
+        self.option = option
+        self.what = what
 
 
 class NotWritable(Exception):
@@ -32,18 +43,18 @@ class Account:
     def find(cls, user: str, group: str) -> Account | None:
         """The account that the options ``user`` and ``group`` name, each by name or number; None for the present one.
 
-        :raises BadOption: where there is none of that name, or only root could become it
+        :raises NoAccount: where there is none of that name, or only root could become it
         """
         if not user:
             if group:
-                raise BadOption(f"--group={group} wants --user=NAME as well")
+                raise NoAccount("group", "wants the option user as well")
             return None
         entry = _user(user)
         team = _group(group or str(entry.pw_gid))
         if os.geteuid() != 0:
             if (os.geteuid(), os.getegid()) == (entry.pw_uid, team.gr_gid):
                 return None
-            raise BadOption(f"--user={user}: only root can become another user; start it as root, or without --user")
+            raise NoAccount("user", "is for root, who alone can become another user; start as root, or without it")
         return cls(entry.pw_name, team.gr_name, entry.pw_uid, team.gr_gid)
 
     def give(self, path: Path) -> None:
@@ -85,8 +96,8 @@ def _user(name: str) -> pwd.struct_passwd:
     try:
         return pwd.getpwuid(int(name)) if name.isdigit() else pwd.getpwnam(name)
     except (KeyError, OverflowError):
-        raise BadOption(
-            f"--user={name}: there is no such user; make one with: useradd --system --no-create-home {name}"
+        raise NoAccount(
+            "user", f"wants a user of this machine, not {name}; make one with: useradd --system --no-create-home {name}"
         ) from None
 
 
@@ -94,4 +105,6 @@ def _group(name: str) -> grp.struct_group:
     try:
         return grp.getgrgid(int(name)) if name.isdigit() else grp.getgrnam(name)
     except (KeyError, OverflowError):
-        raise BadOption(f"--group={name}: there is no such group; make one with: groupadd --system {name}") from None
+        raise NoAccount(
+            "group", f"wants a group of this machine, not {name}; make one with: groupadd --system {name}"
+        ) from None

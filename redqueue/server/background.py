@@ -12,8 +12,6 @@ from collections.abc import Iterable
 from types import FrameType
 from typing import Any, NoReturn
 
-from redqueue.config.kinds import BadOption
-
 INSTALL = "pip install 'redqueue[daemon]'"
 UMASK = 0o027
 _READY = b"+"
@@ -46,13 +44,9 @@ class Parent:
         os.close(self._pipe)
 
 
-def check_library() -> None:
-    """See whether what :func:`detach` needs is installed.
-
-    :raises BadOption: with how to install it
-    """
-    if importlib.util.find_spec("daemon") is None:
-        raise BadOption(f"--daemonize needs python-daemon, which is not installed: {INSTALL}")
+def is_installed() -> bool:
+    """Whether what :func:`detach` needs is there."""
+    return importlib.util.find_spec("daemon") is not None
 
 
 def detach(keep: Iterable[int]) -> Parent:

@@ -12,37 +12,41 @@ import resource
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tornado.ioloop import IOLoop
 
 from redqueue import __version__
+from redqueue.config.command_line import CHECK, PRINT
+from redqueue.config.configuration import Configuration
 from redqueue.config.kinds import BadOption
-from redqueue.config.load import load
-from redqueue.config.queue_tables import settings_book
-from redqueue.engine import subscriptions
+from redqueue.config.load import Sources
+from redqueue.config.written import in_force
+from redqueue.engine import resettings, subscriptions
 from redqueue.engine.broker import Broker
 from redqueue.engine.clock import Clock
 from redqueue.engine.journal import NullJournal
-from redqueue.engine.settings import SettingsBook
 from redqueue.journal.fetch import fetch
 from redqueue.journal.lock import JournalInUse, Lock
 from redqueue.journal.log import Log
 from redqueue.journal.recovery import JournalDamaged, Recovery
 from redqueue.journal.worker import Worker
-from redqueue.options import Options
 from redqueue.protocol.commands import CODECS, COMMANDS
 from redqueue.protocol.host import Figures
 from redqueue.protocol.request import Requests
 from redqueue.protocol.service import Service
 from redqueue.server.account import NotWritable
 from redqueue.server.build import is_compiled
+from redqueue.server.checks import check
 from redqueue.server.connection import Connection, Connections
 from redqueue.server.figures import ServerFigures
 from redqueue.server.group_commit import GroupCommit
 from redqueue.server.launch import Launch
+from redqueue.server.logs import Logs
 from redqueue.server.pid_file import BadPidFile
+from redqueue.server.reload import Reload
 from redqueue.server.start_signals import Interrupted, StartSignals
 from redqueue.server.tcp import Listeners
 from redqueue.server.watch import Watch
@@ -60,17 +64,22 @@ MAINTAIN_SECONDS = 1.0
 class Server:
     """One RedQueue server.
 
-    :param options: as :func:`redqueue.config.load.load` gives them
-    :param book: the settings of the queues, as :func:`redqueue.config.queue_tables.settings_book` gives them
+    :param sources: where the configuration comes from, to be read again
+    :param configuration: the options, and the settings of the queues
+    :param logs: where the log goes
     :param launch: who has started it, and how
     """
 
     version = __version__
 
-    def __init__(self, options: Options, book: SettingsBook, launch: Launch) -> None:
-        self._options = options
-        self._book = book
+    def __init__(self, sources: Sources, configuration: Configuration, logs: Logs, launch: Launch) -> None:
+        self._options = options = configuration.options
+        self._book = configuration.book
+        self._logs = logs
         self._launch = launch
+        self.reload = Reload(sources, configuration, self._put_in_force)
+        self.reload.add(logs.prepare, ("log_level", "log_format", "log_file", "verbose"))
+        self.reload.on_begin, self.reload.on_end = launch.notifier.reloading, launch.notifier.ready
         self._started = time.time()
         self._clock = Clock()
         self._connections = Connections(options.max_connections)
@@ -96,8 +105,8 @@ class Server:
         self._loop = IOLoop.current()
         asyncio_loop = asyncio.get_running_loop()
         asyncio_loop.set_exception_handler(self._on_exception)
+        asyncio_loop.add_signal_handler(signal.SIGHUP, self._begin_reload)
         signals = StartSignals()
-        asyncio_loop.add_signal_handler(signal.SIGUSR1, self._toggle_drain)  # during the replay: when that is over
         self._raise_file_limit()
         self._bind()
         self._launch.become_user()
@@ -113,6 +122,7 @@ class Server:
             self._started,
             is_ending=lambda: self._ending,
         )
+        asyncio_loop.add_signal_handler(signal.SIGUSR1, self._toggle_drain)
         with signals.during_waits():
             await self._leave_damage_behind()
         self._broker.deadlines.on_earlier = self._arm
@@ -214,6 +224,17 @@ class Server:
     def _make_connection(self) -> Connection:
         return Connection(self._service, self._commit, self._connections)
 
+    # -- new settings ---------------------------------------------------------------
+
+    def _begin_reload(self) -> None:
+        if not self._ending:
+            log.info("SIGHUP: reading the configuration again")
+            self.reload.begin()
+
+    def _put_in_force(self, configuration: Configuration) -> Iterator[None]:
+        self._options = configuration.options
+        return resettings.put_in_force(self._broker, configuration.book)
+
     # -- timers -------------------------------------------------------------------
 
     def _arm(self, when: float) -> None:
@@ -269,6 +290,7 @@ class Server:
         name = signal.Signals(number).name if number else "shutdown"
         if self._ending:
             log.warning("%s again: exiting at once", name)
+            self._logs.flush()
             os._exit(1)
         self._ending = True
         log.info("%s: ending", name)
@@ -299,7 +321,11 @@ class Server:
 
         What was confirmed is in the journal. One on a connection's own way costs that connection.
         """
-        loop.default_exception_handler(context)
+        transport, error = context.get("transport"), context.get("exception")
+        peer = transport.get_extra_info("peername") if transport is not None else None
+        fields = {"peer": f"{peer[0]}:{peer[1]}"} if isinstance(peer, tuple) else {}
+        exc_info = (type(error), error, error.__traceback__) if error is not None else None
+        log.error("%s", context["message"], exc_info=exc_info, extra={"fields": fields})
         if "handle" in context:
             log.critical("a defect in the server, which ends; please report it. The journal has all that was confirmed")
             logging.shutdown()
@@ -340,7 +366,7 @@ class Server:
 
     def set_verbosity(self, level: int) -> None:
         """Log more or less."""
-        set_verbosity(level > 0)
+        self._logs.set_verbose(level > 0)
 
     def shut_down(self) -> bool:
         """End the server; False where clients may not."""
@@ -378,11 +404,6 @@ def settle_garbage_collector() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
-def set_verbosity(verbose: bool) -> None:
-    """Log everything, or only what an operator must know."""
-    logging.getLogger("redqueue").setLevel(logging.DEBUG if verbose else logging.INFO)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run the daemon.
 
@@ -390,20 +411,31 @@ def main(arguments: list[str] | None = None) -> int:
     :returns: the exit status: 0 after a clean end, 1 when the server could not
         start, 2 for a bad option
     """
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
+    logs = Logs()
+    logs.install()
     try:
-        options = load(sys.argv[1:] if arguments is None else arguments)
-        book = settings_book(options)
+        sources = Sources(sys.argv[1:] if arguments is None else arguments)
+        configuration = sources.load()
+        if sources.action == PRINT:
+            print(in_force(configuration), end="")
+            return 0
+        check(configuration)
+        if sources.action == CHECK:
+            print("OK")
+            return 0
+        options = configuration.options
         launch = Launch(options)
+        launch.detach()
+        logs.prepare(options)()
     except BadOption as error:
-        print(f"redqueue_server.py: {error}", file=sys.stderr)
+        for line in str(error).splitlines():
+            print(f"redqueue_server.py: {line}", file=sys.stderr)
         return 2
-    set_verbosity(options.verbose)
-    launch.detach()
+    logs.start()
     faulthandler.enable()  # a watchdog ends a server that is blocked with SIGABRT: let its log say where
     try:
         launch.claim()
-        _run(Server(options, book, launch))
+        _run(Server(sources, configuration, logs, launch))
     except (BadPidFile, JournalInUse, JournalDamaged, NotWritable) as error:
         log.critical("%s", error)
         return 1
@@ -415,6 +447,7 @@ def main(arguments: list[str] | None = None) -> int:
         log.info("%s: ended before it was ready", interruption)
     finally:
         launch.release()
+        logs.close()
     return 0
 
 

@@ -32,7 +32,8 @@ class Launch:
     :ivar sockets: what it has bound for us
     :ivar account: who to run as; None for the present user
 
-    :raises BadOption: where an option or a variable cannot be followed
+    :raises BadOption: where a variable cannot be followed
+    :raises NoAccount: as :func:`redqueue.server.checks.check` has said before
     """
 
     def __init__(self, options: Options, environment: MutableMapping[str, str] = os.environ) -> None:
@@ -40,8 +41,6 @@ class Launch:
         self._parent: Parent | None = None
         self._pid_file: PidFile | None = None
         self.account = Account.find(options.user, options.group)
-        if options.daemonize:
-            background.check_library()
         try:
             self.notifier = Notifier.from_environment(environment)
             self.sockets: PassedSockets = take_sockets(environment)
@@ -79,6 +78,8 @@ class Launch:
             account.make_directory(directory)
         if options.unix_socket and not self.sockets.queues:
             account.give(Path(options.unix_socket))
+        if options.log_file:
+            account.give(Path(options.log_file))  # it is opened again at SIGHUP
         account.become()
         log.info("running as the user %s, group %s", account.user, account.group)
         if options.reliable != "no":

@@ -18,18 +18,22 @@ class Interrupted(BaseException):
 class StartSignals:
     """Handles signals from now on, until the loop's own handlers take their place.
 
-    SIGTERM and SIGINT raise :class:`Interrupted` in the middle of whatever the main thread does. SIGHUP is ignored:
-    all that could be read again is being read. Other signals may be the loop's at once, which looks at them later.
+    SIGTERM and SIGINT raise :class:`Interrupted` in the middle of whatever the main thread does. SIGUSR1 waits: the
+    loop, which is woken by every signal, asks the handler that it has when it runs at last.
     """
 
     def __init__(self) -> None:
         for number in _ENDING:
             signal.signal(number, self._end)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR1, self._wait)
 
     @staticmethod
     def _end(number: int, frame: FrameType | None) -> None:
         raise Interrupted(signal.Signals(number).name)
+
+    @staticmethod
+    def _wait(number: int, frame: FrameType | None) -> None:
+        """Without a handler the signal would end the process."""
 
     @contextmanager
     def during_waits(self) -> Iterator[None]:

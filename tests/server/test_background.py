@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import pwd
 import shutil
@@ -13,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from redqueue.config.kinds import BadOption
+from redqueue.options import Options
 from redqueue.server import account
-from redqueue.server.account import Account
+from redqueue.server.account import Account, NoAccount
+from redqueue.server.checks import check_daemonize
 from redqueue.server.pid_file import BadPidFile, PidFile
 from tests.documents import free_port
 from tests.server.slow_start import SLOW_START
@@ -106,7 +108,9 @@ def test_the_command_ends_when_the_server_is_ready(daemon: Daemon) -> None:
         assert wire.put(b"q", b"x") == b"STORED"
         assert int(wire.stats()["pid"]) == daemon.pid
     assert os.getsid(daemon.pid) not in (os.getsid(0), daemon.pid)
-    descriptors = [os.readlink(path) for path in Path(f"/proc/{daemon.pid}/fd").iterdir() if path.name in "012"]
+    descriptors = [
+        os.readlink(path) for path in Path(f"/proc/{daemon.pid}/fd").iterdir() if path.name in ("0", "1", "2")
+    ]
     assert descriptors == ["/dev/null"] * 3
     assert "ready on" in daemon.log_file.read_text()
     daemon.stop()
@@ -171,21 +175,13 @@ def test_a_log_file_is_needed(daemon: Daemon) -> None:
     assert "log_file" in done.stderr
 
 
-def test_without_the_library_the_message_says_how_to_install_it(daemon: Daemon) -> None:
-    (daemon.directory / "sitecustomize.py").write_text(
-        "import sys\nclass Finder:\n    def find_spec(self, name, *_):\n"
-        "        if name == 'daemon': raise ModuleNotFoundError(name)\nsys.meta_path.insert(0, Finder())\n"
-    )
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "bin/redqueue_server.py"), *daemon.options()],
-        env={**os.environ, "PYTHONPATH": f"{daemon.directory}:{ROOT}"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert "python-daemon" in done.stderr
-    assert "pip install 'redqueue[daemon]'" in done.stderr
+def test_without_the_library_the_message_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = Options(daemonize=True, log_file="server.log")
+    assert list(check_daemonize(options)) == []
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    ((name, what),) = check_daemonize(options)
+    assert name == "daemonize"
+    assert what == "needs python-daemon, which is not installed: pip install 'redqueue[daemon]'"
 
 
 @pytest.mark.plain
@@ -289,6 +285,8 @@ def test_a_server_that_root_starts_runs_as_somebody_else(daemon: Daemon) -> None
     with daemon.connect() as wire, Wire.unix(socket) as local:
         assert wire.put(b"q", b"x") == b"STORED"
         assert local.get(b"q") == [(b"q", 0, b"x")]
+    os.kill(daemon.pid, signal.SIGHUP)
+    wait_until(lambda: "reload: done" in daemon.log_file.read_text(), what="the reload")
     daemon.stop()
     assert daemon.pid == 0  # the directory is root's, so the file is left empty
     assert daemon.start(user="nobody", unix_socket=socket).returncode == 0
@@ -327,24 +325,54 @@ def test_a_journal_that_the_user_cannot_write(daemon: Daemon, which: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("user", "group", "message"),
+    ("arguments", "message"),
     [
-        ("no-such-user", "", "--user=no-such-user: there is no such user; make one with: useradd"),
-        ("12345678901234567890", "", "there is no such user"),
-        ("root", "no-such-group", "--group=no-such-group: there is no such group; make one with: groupadd"),
-        ("", "nogroup", "--group=nogroup wants --user=NAME as well"),
+        (["--user=no-such-user"], "--user wants a user of this machine, not no-such-user; make one with: useradd"),
+        (["--user=12345678901234567890"], "--user wants a user of this machine"),
+        (["--user=root", "--group=no-such"], "--group wants a group of this machine, not no-such; make one"),
+        (["--group=nogroup"], "--group wants the option user as well"),
+        (["--daemonize"], "--daemonize wants the option log_file as well, because nobody sees standard error"),
+        (["--pid_file=/no/such/directory/pid"], "--pid_file wants to be in a directory that exists"),
     ],
 )
-def test_an_account_that_is_none(user: str, group: str, message: str) -> None:
-    with pytest.raises(BadOption) as caught:
-        Account.find(user, group)
-    assert message in str(caught.value)
+def test_options_that_cannot_be_followed(arguments: list[str], message: str) -> None:
+    done = run_server("--check-config", *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
 
 
 def test_only_root_can_become_another_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: NOBODY.pw_uid)
     monkeypatch.setattr(os, "getegid", lambda: NOBODY.pw_gid)
-    with pytest.raises(BadOption, match="only root can become another user"):
+    with pytest.raises(NoAccount) as caught:
         Account.find("root", "")
+    assert caught.value.what.startswith("is for root, who alone can become another user")
     assert Account.find("nobody", "") is None
     assert Account.find("", "") is None
+
+
+INTERRUPTED_WAIT = """
+import asyncio, sys
+from redqueue.server import daemon
+
+async def wait(self):
+    daemon.log.info("waiting")
+    await asyncio.sleep(60)
+
+daemon.Server._leave_damage_behind = wait
+sys.exit(daemon.main(sys.argv[1:]))
+"""
+
+
+def test_a_signal_ends_a_start_that_waits_for_the_disk(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path / "log")
+    server.command = [sys.executable, "-c", INTERRUPTED_WAIT]
+    server.launch()
+    try:
+        wait_until(lambda: "waiting" in server.log)
+        server.process.send_signal(signal.SIGUSR1)
+        assert server.stop() == 0
+        assert "SIGTERM: ended before it was ready" in server.log
+        assert "Traceback" not in server.log
+    finally:
+        server.kill()

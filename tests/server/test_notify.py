@@ -111,6 +111,9 @@ def test_the_life_of_a_server(tmp_path: Path, manager: ServiceManager) -> None:
             manager.receive_until("STATUS=1 items in 1 queues, 1 connections")
             wire.ask(b"readonly on")
             manager.receive_until("STATUS=read-only; 1 items")
+        server.process.send_signal(signal.SIGHUP)
+        manager.receive_until("RELOADING=1")
+        manager.receive_until("READY=1")
         assert server.stop() == 0
         assert manager.receive_until("STOPPING=1")[-1] == "STATUS=ending"
         assert not any(line.startswith("WATCHDOG") for line in manager.lines)
