@@ -210,6 +210,7 @@ class Server:
             if compactor.failure:
                 raise JournalDamaged(f"salvage: {compactor.failure}")
             self._commit.schedule()
+            self._launch.starting("salvage: copying what could be read")
             await asyncio.sleep(SALVAGE_LOOK_SECONDS)
         log.warning("salvage: what could be read is in new segments; the next start needs no --salvage")
 
