@@ -46,9 +46,8 @@ API: tuple[tuple[str, type[RequestHandler]], ...] = (
 
 def application(site: Site) -> Application:
     """The application for a server."""
-    routes = [(path, handler, {"site": site}) for path, handler in (*API, *pages.ROUTES)]
     return Application(
-        routes,
+        [*((path, handler, {"site": site}) for path, handler in API), *pages.routes(site)],
         default_handler_class=NotFound,
         default_handler_args={"site": site},
         log_function=_log_request,

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from tornado.web import RequestHandler
+from typing import Any
 
-ROUTES: tuple[tuple[str, type[RequestHandler]], ...] = ()
-"""(path, handler) of each page; handlers are :class:`redqueue.server.web.handler.Handler`."""
+from redqueue.server.web.site import Site
+
+
+def routes(site: Site) -> list[Any]:
+    """Tornado's rules for the pages; handlers are of :class:`redqueue.server.web.handler.Handler`."""
+    return []

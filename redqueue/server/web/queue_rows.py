@@ -12,6 +12,7 @@ from typing import Any
 from redqueue.engine.broker import Broker
 from redqueue.engine.inspection import count_consumers, count_delayed
 from redqueue.engine.queue import Queue
+from redqueue.server.figures import COUNTED, ServerFigures
 from redqueue.server.web.names import in_path, shown
 
 SLICE = 1000
@@ -31,13 +32,19 @@ def count_dead(broker: Broker, queue: Queue) -> int:
     return 0 if grave is None else grave.items
 
 
-def takes_dead_letters(broker: Broker, queue: Queue) -> bool:
-    """Whether ``queue`` is one of dead letters, by its name and the settings."""
+def dead_letter_names(broker: Broker) -> set[bytes]:
+    """The queues that the settings name for dead letters."""
     book = broker.book
-    return queue.name.endswith(_DEAD) or (
-        queue.name.decode("utf-8", "replace")
-        in {book.defaults.dead_letter, *(table.get("dead_letter") for table in book.tables.values())}
-    )
+    names = {book.defaults.dead_letter, *(table.get("dead_letter", "") for table in book.tables.values())}
+    return {name.encode() for name in names} - {b""}
+
+
+def is_grave(name: bytes, named: set[bytes]) -> bool:
+    """Whether a queue is one of dead letters, by its name.
+
+    :param named: as :func:`dead_letter_names` gives them
+    """
+    return name.endswith(_DEAD) or name in named
 
 
 def row(broker: Broker, queue: Queue) -> dict[str, Any]:
@@ -56,18 +63,9 @@ def row(broker: Broker, queue: Queue) -> dict[str, Any]:
         "consumers": count_consumers(queue),
         "waiters": len(queue.waiters),
         "paused": queue.paused,
-        "takes_dead_letters": takes_dead_letters(broker, queue),
+        "takes_dead_letters": is_grave(queue.name, dead_letter_names(broker)),
         "created": queue.created / 1e9,
-        "put_total": queue.total_items,
-        "delivered_total": queue.total_reserved,
-        "acknowledged_total": queue.acknowledged,
-        "released_total": queue.cancelled,
-        "disconnected_total": queue.abandoned,
-        "timed_out_total": queue.timed_out,
-        "expired_total": queue.expired,
-        "discarded_total": queue.discarded,
-        "dead_lettered_total": queue.dead_letters,
-        "flushes_total": queue.flushes,
+        **{f"{name}_total": count(queue) for name, count in COUNTED.items()},
     }
 
 
@@ -77,7 +75,7 @@ def details(broker: Broker, queue: Queue) -> dict[str, Any]:
     dead_letter = settings.dead_letter_of(queue.name)
     return {
         **row(broker, queue),
-        "paused_seconds": broker.paused_seconds(queue),
+        "resumes_in": broker.paused_seconds(queue),
         "settings": {each.name: getattr(settings, each.name) for each in fields(settings) if each.init},
         "dead_letter": shown(dead_letter),
         "dead_letter_url": in_path(dead_letter),
@@ -138,3 +136,26 @@ async def page(
         left -= skipped
         await asyncio.sleep(0)
     return total, [row(broker, queue) for queue in islice(queues, limit)]
+
+
+async def totals(figures: ServerFigures) -> dict[str, int]:
+    """The sums of all queues, counted while other clients are served.
+
+    An item is ready, reserved, delayed or dead. What has been counted since the start is with the queues that are gone.
+    """
+    broker = figures.broker
+    sums = dict.fromkeys(("queues", "ready", "reserved", "delayed", "dead", "bytes", "waiters"), 0)
+    tally = figures.departed.copy()
+    graves = dead_letter_names(broker)
+    queues = list(broker.queues.values())
+    for start in range(0, len(queues), SLICE):
+        for queue in queues[start : start + SLICE]:
+            sums["dead" if is_grave(queue.name, graves) else "ready"] += len(queue.ready)
+            sums["reserved"] += queue.reserved
+            sums["delayed"] += count_delayed(queue)
+            sums["bytes"] += queue.bytes
+            sums["waiters"] += len(queue.waiters)
+            tally.add(queue)
+        await asyncio.sleep(0)
+    sums["queues"] = len(queues)
+    return sums | {f"{name}_total": value for name, value in tally.figures()}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from redqueue.access.authenticator import Authenticator
 from redqueue.options import Options
 from redqueue.server.figures import ServerFigures
 from redqueue.server.health import Health
 from redqueue.server.local_client import LocalClients
-from redqueue.server.web.access import Access, AllowedHosts, OpenAccess
+from redqueue.server.web.access import AllowedHosts
 
 
 @dataclass
@@ -23,12 +24,13 @@ class Engine:
 class Site:
     """The server, as the web sees it.
 
+    :ivar authenticator: None where nobody is asked who they are
     :ivar engine: None while the journal is replayed
     """
 
     options: Options
     health: Health
-    access: Access = field(default_factory=OpenAccess)
+    authenticator: Authenticator | None = None
     engine: Engine | None = None
 
     def __post_init__(self) -> None:
