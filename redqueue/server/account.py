@@ -61,12 +61,6 @@ class Account:
         """Make ``path`` belong to it."""
         os.chown(path, self.uid, self.gid, follow_symlinks=False)
 
-    def make_directory(self, path: Path) -> None:
-        """Make a directory that belongs to it, unless there is one."""
-        if not path.exists():
-            path.mkdir(parents=True)
-            self.give(path)
-
     def become(self) -> None:
         """Run as it from here on, for good."""
         os.initgroups(self.user, self.gid)

@@ -12,9 +12,10 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tornado.ioloop import IOLoop
 
@@ -33,6 +34,7 @@ from redqueue.journal.lock import JournalInUse, Lock
 from redqueue.journal.log import Log
 from redqueue.journal.recovery import JournalDamaged, Recovery
 from redqueue.journal.worker import Worker
+from redqueue.options import NO_PORT
 from redqueue.protocol.commands import CODECS, COMMANDS
 from redqueue.protocol.host import Figures
 from redqueue.protocol.request import Requests
@@ -43,15 +45,20 @@ from redqueue.server.checks import check
 from redqueue.server.connection import Connection, Connections
 from redqueue.server.figures import ServerFigures
 from redqueue.server.group_commit import GroupCommit
+from redqueue.server.health import Health
 from redqueue.server.launch import Launch
+from redqueue.server.local_client import LocalClients
 from redqueue.server.logs import Logs
 from redqueue.server.pid_file import BadPidFile
 from redqueue.server.reload import Reload
-from redqueue.server.start_signals import Interrupted, StartSignals
+from redqueue.server.start_signals import StartSignals
 from redqueue.server.tcp import Listeners
 from redqueue.server.watch import Watch
+from redqueue.server.web.application import WebServer
+from redqueue.server.web.site import Engine, Site
 
 log = logging.getLogger("redqueue")
+T = TypeVar("T")
 
 LAST_REPLIES_SECONDS = 5.0
 """How long clients may take, at the end, to read what they have been answered."""
@@ -84,6 +91,8 @@ class Server:
         self._clock = Clock()
         self._connections = Connections(options.max_connections)
         self._listeners = Listeners(self._make_connection)
+        self._health = Health()
+        self._web = WebServer(Site(options, self._health))
         self._lock: Lock | None = None
         self._journal: Log | None = None
         self._ending = False
@@ -100,19 +109,21 @@ class Server:
         :raises JournalDamaged: the journal is damaged where no crash explains it
         :raises NotWritable: the user to run as cannot write the journal
         :raises OSError: a directory cannot be used or a port cannot be bound
-        :raises Interrupted: a signal has ended the start
+        :raises CancelledError: a signal has ended the start
         """
         self._loop = IOLoop.current()
         asyncio_loop = asyncio.get_running_loop()
         asyncio_loop.set_exception_handler(self._on_exception)
-        asyncio_loop.add_signal_handler(signal.SIGHUP, self._begin_reload)
         signals = StartSignals()
         self._raise_file_limit()
+        self._lock_journal()
         self._bind()
         self._launch.become_user()
-        self._open_broker()
+        self._web.listen()
+        await self._open_broker()
         self._service = Service(self._broker, Requests(COMMANDS, self._options.max_item_size), self, CODECS)
         self._commit = GroupCommit(asyncio_loop.call_soon, self._service, self._journal)
+        self._local_clients = LocalClients(self._service, self._commit)
         self._figures = ServerFigures(
             self._options,
             self._connections,
@@ -122,62 +133,79 @@ class Server:
             self._started,
             is_ending=lambda: self._ending,
         )
-        asyncio_loop.add_signal_handler(signal.SIGUSR1, self._toggle_drain)
-        with signals.during_waits():
-            await self._leave_damage_behind()
+        self._health.watch(self._broker, self._commit)
+        await self._leave_damage_behind()
         self._broker.deadlines.on_earlier = self._arm
         if math.isfinite(self._broker.deadlines.armed):
             self._arm(self._broker.deadlines.armed)
         if self._journal is not None and self._options.reliable == "yes" and self._options.sync_interval:
             self._sync_later()
         self._maintain_later()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio_loop.add_signal_handler(number, self.stop, number)
+        signals.hand_over(
+            {
+                signal.SIGTERM: partial(self.stop, signal.SIGTERM),
+                signal.SIGINT: partial(self.stop, signal.SIGINT),
+                signal.SIGHUP: self._begin_reload,
+                signal.SIGUSR1: self._toggle_drain,
+            }
+        )
         try:
             await self._listeners.listen()
         except OSError:
             self._close_journal()
             raise
         settle_garbage_collector()
+        self._health.phase = ""
+        self._web.serve(Engine(self._figures, self._local_clients))
         log.info("RedQueue %s ready on %s", __version__, self._listeners.addresses[0])
         for address in self._listeners.addresses[1:]:
             log.info("also listening on %s", address)
+        if self._web.address:
+            log.info("the web page is on %s", self._web.address)
         log.info("the hot modules are %s", "compiled" if is_compiled() else "plain Python")
         Watch(self._launch.notifier, self._figures).start()
         self._launch.ready()
         await self._ended.wait()
 
-    def _bind(self) -> None:
-        """Take the addresses, which may be possible as root only; nobody is let in yet."""
-        options, passed = self._options, self._launch.sockets.queues
-        if passed:
-            self._listeners.adopt(passed)
-            return
-        self._listeners.bind_tcp(options.host, options.port)
-        if options.unix_socket:
-            self._listeners.bind_unix(Path(options.unix_socket))
+    def _lock_journal(self) -> None:
+        if self._options.reliable != "no":
+            self._lock = Lock(self._launch.make_journal_directory())
 
-    def _open_broker(self) -> None:
+    def _bind(self) -> None:
+        """Take the addresses, which may be possible as root only; no client is let in yet."""
+        options, passed = self._options, self._launch.sockets
+        if passed.queues:
+            self._listeners.adopt(passed.queues)
+        else:
+            self._listeners.bind_tcp(options.host, options.port)
+            if options.unix_socket:
+                self._listeners.bind_unix(Path(options.unix_socket))
+        if passed.web:
+            self._web.adopt(passed.web)
+        elif options.http_port != NO_PORT:
+            self._web.bind()
+
+    async def _open_broker(self) -> None:
         options = self._options
         if options.reliable == "no":
             log.warning("reliable=no: items live in memory only and are gone when the server ends")
             self._broker = Broker(self._book, self._clock, NullJournal(), options.memory)
             return
         directory = Path(options.logdir)
-        directory.mkdir(parents=True, exist_ok=True)
-        self._lock = Lock(directory)
-        progress = _Progress(self._launch)
         started = time.monotonic()
-        recovered = Recovery(directory, now=time.time_ns(), salvage=options.salvage, progress=progress).run()
         notify = asyncio.get_running_loop().call_soon_threadsafe
+        worker, reader = Worker(notify), Worker(notify)
+        progress = _Progress(self._health, self._launch)
+        recovery = Recovery(directory, now=time.time_ns(), salvage=options.salvage, progress=progress)
+        recovered = await _run_in(worker, recovery.run)
         self._journal = Log(
             directory,
             recovered,
             segment_size=options.segment_size,
             sync=options.reliable == "sync",
             wall_ns=time.time_ns,
-            worker=Worker(notify),
-            reader=Worker(notify),
+            worker=worker,
+            reader=reader,
         )
         self._broker = Broker(self._book, self._clock, self._journal, options.memory)
         self._broker.last_id = recovered.last_id
@@ -296,10 +324,13 @@ class Server:
         self._ending = True
         log.info("%s: ending", name)
         self._launch.notifier.stopping()
+        self._health.phase = "ending"
         self._listeners.close()
+        self._web.close()
         self._broker.ending = True
         for connection in self._connections:
             connection.end_input()
+        self._local_clients.end()
         self._commit.when_idle(self._close_connections)
 
     def _close_connections(self) -> None:
@@ -377,16 +408,35 @@ class Server:
         return True
 
 
+async def _run_in(worker: Worker, job: Callable[[], T]) -> T:
+    """Have a thread do ``job``, while the loop goes on; returns what it returns, raises what it raises."""
+    finished: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    results: list[T] = []
+
+    def done(error: BaseException | None) -> None:
+        if finished.cancelled():
+            return
+        if error is None:
+            finished.set_result(results[0])
+        else:
+            finished.set_exception(error)
+
+    worker.submit(lambda: results.append(job()), done)
+    return await finished
+
+
 class _Progress:
     """Tells how far the replay is, each second."""
 
-    def __init__(self, launch: Launch) -> None:
+    def __init__(self, health: Health, launch: Launch) -> None:
+        self._health = health
         self._launch = launch
         self._next = time.monotonic() + PROGRESS_SECONDS
         launch.starting("replaying the journal")
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
+        self._health.replaying(done, total)
         if now >= self._next:
             self._next = now + PROGRESS_SECONDS
             percent = 100 * done // max(1, total)
@@ -444,8 +494,8 @@ def main(arguments: list[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         log.critical("cannot start: %s%s", where, error.strerror or error)
         return 1
-    except Interrupted as interruption:
-        log.info("%s: ended before it was ready", interruption)
+    except asyncio.CancelledError:
+        pass  # a signal has ended the start
     finally:
         launch.release()
         logs.close()

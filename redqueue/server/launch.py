@@ -8,6 +8,7 @@ from collections.abc import MutableMapping
 from pathlib import Path
 
 from redqueue.config.kinds import BadOption
+from redqueue.journal.lock import LOCK
 from redqueue.options import Options
 from redqueue.server import background
 from redqueue.server.account import Account
@@ -64,22 +65,31 @@ class Launch:
         if self._options.pid_file:
             self._pid_file = PidFile(Path(self._options.pid_file))
 
+    def make_journal_directory(self) -> Path:
+        """The directory of the journal, made if missing, for the account to run as.
+
+        :raises OSError: where it cannot be made
+        """
+        directory = Path(self._options.logdir)
+        if not directory.exists():
+            directory.mkdir(parents=True)
+            if self.account is not None:
+                self.account.give(directory)
+        return directory
+
     def become_user(self) -> None:
         """Run as the account from here on: the ports are bound.
 
         :raises NotWritable: where it cannot write the journal
-        :raises OSError: where the directory cannot be made
         """
         account, options = self.account, self._options
         if account is None:
             return
         directory = Path(options.logdir)
-        if options.reliable != "no":
-            account.make_directory(directory)
-        if options.unix_socket and not self.sockets.queues:
-            account.give(Path(options.unix_socket))
-        if options.log_file:
-            account.give(Path(options.log_file))  # it is opened again at SIGHUP
+        # The log is opened again at SIGHUP, the lock and the socket at the next start, which need not be root's.
+        for path in (options.log_file, options.unix_socket, directory / LOCK):
+            if path and Path(path).exists():
+                account.give(Path(path))
         account.become()
         log.info("running as the user %s, group %s", account.user, account.group)
         if options.reliable != "no":

@@ -1,51 +1,42 @@
-"""Signals before the server serves, while the journal is being read and the loop does not run."""
+"""Signals while the server starts: while the journal is being read, which may take minutes."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable, Mapping
+
+log = logging.getLogger("redqueue")
 
 _ENDING = (signal.SIGTERM, signal.SIGINT)
-
-
-class Interrupted(BaseException):
-    """A signal, whose name is the argument, has ended the start. Nothing is lost: a replay changes nothing."""
+_KEPT = (signal.SIGHUP, signal.SIGUSR1)
 
 
 class StartSignals:
-    """Handles signals from now on, until the loop's own handlers take their place.
+    """Handles the signals of the process from now on, until :meth:`hand_over`.
 
-    SIGTERM and SIGINT raise :class:`Interrupted` in the middle of whatever the main thread does. SIGUSR1 waits: the
-    loop, which is woken by every signal, asks the handler that it has when it runs at last.
+    Those that end the server cancel the task that this is made in: a replay changes nothing, so nothing is lost.
+    The others are kept for later.
     """
 
     def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._kept: list[signal.Signals] = []
         for number in _ENDING:
-            signal.signal(number, self._end)
-        signal.signal(signal.SIGUSR1, self._wait)
+            self._loop.add_signal_handler(number, self._end, number)
+        for number in _KEPT:
+            self._loop.add_signal_handler(number, self._kept.append, number)
 
-    @staticmethod
-    def _end(number: int, frame: FrameType | None) -> None:
-        raise Interrupted(signal.Signals(number).name)
+    def _end(self, number: signal.Signals) -> None:
+        assert self._task is not None
+        log.info("%s: ending before it was ready", number.name)
+        self._task.cancel()
 
-    @staticmethod
-    def _wait(number: int, frame: FrameType | None) -> None:
-        """Without a handler the signal would end the process."""
-
-    @contextmanager
-    def during_waits(self) -> Iterator[None]:
-        """Where the loop runs meanwhile, which an exception in a handler would not reach.
-
-        :raises Interrupted: as without
-        """
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        assert task is not None
-        for number in _ENDING:
-            loop.add_signal_handler(number, task.cancel, signal.Signals(number).name)
-        try:
-            yield
-        except asyncio.CancelledError as error:
-            raise Interrupted(*error.args) from None
+    def hand_over(self, handlers: Mapping[signal.Signals, Callable[[], object]]) -> None:
+        """The server has started: have signals handled by ``handlers``, those that were kept first."""
+        for number, handler in handlers.items():
+            self._loop.add_signal_handler(number, handler)
+        for number in self._kept:
+            handlers[number]()

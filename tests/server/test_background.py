@@ -42,6 +42,7 @@ class Daemon:
         """The command line; an option of None is left out."""
         given: dict[str, object] = {
             "port": self.port,
+            "http_port": 0,
             "pid_file": self.pid_file,
             "log_file": self.log_file,
             "logdir": self.logdir,
@@ -132,7 +133,6 @@ def test_a_port_that_is_taken(daemon: Daemon) -> None:
     assert done.returncode == 1
     assert f"CRITICAL cannot start: 127.0.0.1:{daemon.port}: Address already in use" in done.stderr
     assert not (daemon.directory / "other").exists()
-    assert not (daemon.directory / "other journal").exists()
 
 
 def test_a_damaged_journal(daemon: Daemon) -> None:
@@ -196,7 +196,7 @@ def test_a_signal_ends_a_replay_at_once(tmp_path: Path, number: int) -> None:
         server.process.send_signal(signal.SIGUSR1)
         server.process.send_signal(number)
         assert server.wait(10) == 0
-        assert f"{signal.Signals(number).name}: ended before it was ready" in server.log
+        assert f"{signal.Signals(number).name}: ending before it was ready" in server.log
         assert "Traceback" not in server.log
         assert not (tmp_path / "pid").exists()
     finally:
@@ -372,7 +372,7 @@ def test_a_signal_ends_a_start_that_waits_for_the_disk(tmp_path: Path) -> None:
         wait_until(lambda: "waiting" in server.log)
         server.process.send_signal(signal.SIGUSR1)
         assert server.stop() == 0
-        assert "SIGTERM: ended before it was ready" in server.log
+        assert "SIGTERM: ending before it was ready" in server.log
         assert "Traceback" not in server.log
     finally:
         server.kill()
