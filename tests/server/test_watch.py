@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,14 +18,9 @@ from tests.server_in_process import InProcessServer
 
 async def look_at(server: InProcessServer, manager: ServiceManager) -> Watch:
     """A watch over a server without a loop, which looks when the test says so."""
+    nothing: Any = None
     figures = ServerFigures(
-        None,  # type: ignore[arg-type]
-        server.connections,
-        server.service,
-        server.commit,
-        server.log,
-        0.0,
-        lambda: False,
+        nothing, server.connections, server.service, server.commit, server.log, 0.0, nothing, is_ending=lambda: False
     )
     return Watch(Notifier(manager.address, 1.0), figures)
 
