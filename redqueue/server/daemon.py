@@ -367,6 +367,7 @@ def main(arguments: list[str] | None = None) -> int:
     :returns: the exit status: 0 after a clean end, 1 when the server could not
         start, 2 for a bad option
     """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what it asks for is about to be done anyway
     logs = Logs()
     logs.install()
     try:
@@ -394,6 +395,9 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else f"{options.host}:{options.port}: "
         log.critical("cannot start: %s%s", where, error.strerror or error)
+        return 1
+    except Exception:
+        log.critical("a defect in the server, which ends; please report it", exc_info=True)
         return 1
     finally:
         logs.close()

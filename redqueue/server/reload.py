@@ -104,7 +104,7 @@ class Reload:
             await asyncio.sleep(0)
         for difference in found:
             (log.warning if difference.needs_restart else log.info)("reload: %s", difference)
-        log.info("reload: done, %s", f"{len(found)} differences" if found else "nothing is set otherwise than before")
+        log.info("reload: done: %s", _summary(len(found)))
         return found
 
     def _prepare(self) -> tuple[Configuration, list[Apply]]:
@@ -144,6 +144,12 @@ async def _in_thread(function: Callable[[], T]) -> T:
 
     threading.Thread(target=run, name="reload", daemon=True).start()
     return await future
+
+
+def _summary(differences: int) -> str:
+    if not differences:
+        return "nothing is set otherwise than before"
+    return "one difference" if differences == 1 else f"{differences} differences"
 
 
 def _nothing() -> None:
