@@ -11,9 +11,9 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tornado.ioloop import IOLoop
 
@@ -32,6 +32,7 @@ from redqueue.journal.lock import JournalInUse, Lock
 from redqueue.journal.log import Log
 from redqueue.journal.recovery import JournalDamaged, Recovery
 from redqueue.journal.worker import Worker
+from redqueue.options import NO_PORT
 from redqueue.protocol.commands import CODECS, COMMANDS
 from redqueue.protocol.host import Figures
 from redqueue.protocol.request import Requests
@@ -41,11 +42,16 @@ from redqueue.server.checks import check
 from redqueue.server.connection import Connection, Connections
 from redqueue.server.figures import ServerFigures
 from redqueue.server.group_commit import GroupCommit
+from redqueue.server.health import Health
+from redqueue.server.local_client import LocalClients
 from redqueue.server.logs import Logs
 from redqueue.server.reload import Reload
 from redqueue.server.tcp import Listeners
+from redqueue.server.web.application import WebServer
+from redqueue.server.web.site import Engine, Site
 
 log = logging.getLogger("redqueue")
+T = TypeVar("T")
 
 LAST_REPLIES_SECONDS = 5.0
 """How long clients may take, at the end, to read what they have been answered."""
@@ -75,6 +81,8 @@ class Server:
         self._clock = Clock()
         self._connections = Connections(options.max_connections)
         self._listeners = Listeners(self._make_connection)
+        self._health = Health()
+        self._web = WebServer(Site(options, self._health))
         self._lock: Lock | None = None
         self._journal: Log | None = None
         self._ending = False
@@ -96,9 +104,13 @@ class Server:
         asyncio_loop.set_exception_handler(self._on_exception)
         asyncio_loop.add_signal_handler(signal.SIGHUP, self._begin_reload)
         self._raise_file_limit()
-        self._open_broker()
+        self._lock_journal()
+        if self._options.http_port != NO_PORT:
+            self._web.listen()
+        await self._open_broker()
         self._service = Service(self._broker, Requests(COMMANDS, self._options.max_item_size), self, CODECS)
         self._commit = GroupCommit(asyncio_loop.call_soon, self._service, self._journal)
+        self._local_clients = LocalClients(self._service, self._commit)
         self._figures = ServerFigures(
             self._options,
             self._connections,
@@ -108,6 +120,7 @@ class Server:
             self._started,
             is_ending=lambda: self._ending,
         )
+        self._health.watch(self._broker, self._commit)
         await self._leave_damage_behind()
         self._broker.deadlines.on_earlier = self._arm
         if math.isfinite(self._broker.deadlines.armed):
@@ -125,33 +138,44 @@ class Server:
             self._close_journal()
             raise
         settle_garbage_collector()
+        self._health.phase = ""
+        self.reload.start()
+        self._web.serve(Engine(self._figures, self._local_clients))
         log.info("RedQueue %s ready on %s", __version__, self._listeners.addresses[0])
         for address in self._listeners.addresses[1:]:
             log.info("also listening on %s", address)
+        if self._web.address:
+            log.info("the web page is on %s", self._web.address)
         log.info("the hot modules are %s", "compiled" if is_compiled() else "plain Python")
         await self._ended.wait()
 
-    def _open_broker(self) -> None:
+    def _lock_journal(self) -> None:
+        if self._options.reliable != "no":
+            directory = Path(self._options.logdir)
+            directory.mkdir(parents=True, exist_ok=True)
+            self._lock = Lock(directory)
+
+    async def _open_broker(self) -> None:
         options = self._options
         if options.reliable == "no":
             log.warning("reliable=no: items live in memory only and are gone when the server ends")
             self._broker = Broker(self._book, self._clock, NullJournal(), options.memory)
             return
         directory = Path(options.logdir)
-        directory.mkdir(parents=True, exist_ok=True)
-        self._lock = Lock(directory)
-        progress = _Progress()
         started = time.monotonic()
-        recovered = Recovery(directory, now=time.time_ns(), salvage=options.salvage, progress=progress).run()
         notify = asyncio.get_running_loop().call_soon_threadsafe
+        worker, reader = Worker(notify), Worker(notify)
+        progress = _Progress(self._health)
+        recovery = Recovery(directory, now=time.time_ns(), salvage=options.salvage, progress=progress)
+        recovered = await _run_in(worker, recovery.run)
         self._journal = Log(
             directory,
             recovered,
             segment_size=options.segment_size,
             sync=options.reliable == "sync",
             wall_ns=time.time_ns,
-            worker=Worker(notify),
-            reader=Worker(notify),
+            worker=worker,
+            reader=reader,
         )
         self._broker = Broker(self._book, self._clock, self._journal, options.memory)
         self._broker.last_id = recovered.last_id
@@ -255,10 +279,13 @@ class Server:
             os._exit(1)
         self._ending = True
         log.info("%s: ending", name)
+        self._health.phase = "ending"
         self._listeners.close()
+        self._web.close()
         self._broker.ending = True
         for connection in self._connections:
             connection.end_input()
+        self._local_clients.end()
         self._commit.when_idle(self._close_connections)
 
     def _close_connections(self) -> None:
@@ -336,14 +363,31 @@ class Server:
         return True
 
 
+async def _run_in(worker: Worker, job: Callable[[], T]) -> T:
+    """Have a thread do ``job``, while the loop goes on; returns what it returns, raises what it raises."""
+    finished: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    results: list[T] = []
+
+    def done(error: BaseException | None) -> None:
+        if error is None:
+            finished.set_result(results[0])
+        else:
+            finished.set_exception(error)
+
+    worker.submit(lambda: results.append(job()), done)
+    return await finished
+
+
 class _Progress:
     """Logs how far the replay is, each second."""
 
-    def __init__(self) -> None:
+    def __init__(self, health: Health) -> None:
+        self._health = health
         self._next = time.monotonic() + PROGRESS_SECONDS
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
+        self._health.replaying(done, total)
         if now >= self._next:
             self._next = now + PROGRESS_SECONDS
             log.info("replaying the journal: %d of %d MB (%d %%)", done >> 20, total >> 20, 100 * done // max(1, total))

@@ -53,6 +53,7 @@ class Reload:
         self._changeable = set(SETTINGS)
         self._parts: list[Prepare] = []
         self._lock = asyncio.Lock()
+        self._started = self._asked = False
         self._next: asyncio.Task[None] | None = None
         self._under_way: asyncio.Task[None] | None = None
         self.on_begin: Callable[[], object] = _nothing
@@ -70,9 +71,16 @@ class Reload:
         self._parts.append(prepare)
         self._changeable.update(options)
 
+    def start(self) -> None:
+        """The server is ready for new settings; where they have been asked for, begin."""
+        self._started = True
+        if self._asked:
+            self.begin()
+
     def begin(self) -> None:
-        """Begin to reload, behind a reload that is under way; what comes of it is in the log."""
-        if self._next is None:
+        """Begin to reload, behind the start or a reload that is under way; what comes of it is in the log."""
+        self._asked = True
+        if self._started and self._next is None:
             self._next = asyncio.get_running_loop().create_task(self._run_next())
 
     async def _run_next(self) -> None:

@@ -45,6 +45,8 @@ def texts(option: Option) -> st.SearchStrategy[str]:
         return st.sampled_from(["", "graves", "ä", 'a"b', "a\\u0041"])
     if "|" in option.form:
         return st.sampled_from(option.form.split("|"))
+    if option.parse is not str:
+        return st.just(option.default)
     return st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=10)
 
 
