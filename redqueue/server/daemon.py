@@ -168,6 +168,7 @@ class Server:
             raise
         settle_garbage_collector()
         self._health.phase = ""
+        self.reload.start()
         self._web.serve(Engine(self._figures, self._local_clients))
         log.info("RedQueue %s ready on %s", __version__, self._listeners.addresses[0])
         for address in self._listeners.addresses[1:]:
@@ -270,7 +271,7 @@ class Server:
             self.reload.begin()
 
     def _put_in_force(self, configuration: Configuration) -> Iterator[None]:
-        self._options = configuration.options
+        self._options = self._figures.options = configuration.options
         return resettings.put_in_force(self._broker, configuration.book)
 
     # -- timers -------------------------------------------------------------------
@@ -471,6 +472,7 @@ def main(arguments: list[str] | None = None) -> int:
     :returns: the exit status: 0 after a clean end, 1 when the server could not
         start, 2 for a bad option
     """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what it asks for is about to be done anyway
     logs = Logs()
     logs.install()
     try:
@@ -505,6 +507,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except asyncio.CancelledError:
         pass  # a signal has ended the start
+    except Exception:
+        log.critical("a defect in the server, which ends; please report it", exc_info=True)
+        return 1
     finally:
         launch.release()
         logs.close()
