@@ -12,7 +12,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
-from redqueue.options import ANY_PORT, Options
+from redqueue.options import ANY_PORT, NO_PORT, Options
 from redqueue.server.binding import shown_address
 from redqueue.server.web import changes, pages, probes, reads
 from redqueue.server.web.handler import MAX_BODY, NotFound
@@ -91,13 +91,16 @@ class WebServer:
         self._sockets += sockets
 
     def listen(self, **server_arguments: Any) -> None:
-        """Answer from here on, where there is a socket; what needs the engine answers 503 before :meth:`serve`.
+        """Answer from here on, if there is to be a web page; what needs the engine answers 503 before :meth:`serve`.
 
         :param server_arguments: more of :class:`tornado.httpserver.HTTPServer`
+        :raises HttpPortInUse: where the port has not been bound before and is taken
         """
-        if not self._sockets:
-            return
         options = self._site.options
+        if not self._sockets:
+            if options.http_port == NO_PORT:
+                return
+            self.bind()
         self._server = HTTPServer(
             application(self._site),
             max_body_size=2 * options.max_item_size + MAX_BODY,
