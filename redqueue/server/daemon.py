@@ -7,17 +7,13 @@ import gc
 import logging
 import math
 import os
-import platform
 import resource
 import signal
 import sys
 import time
-from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import tornado
 from tornado.ioloop import IOLoop
 
 from redqueue import __version__
@@ -28,7 +24,7 @@ from redqueue.engine import subscriptions
 from redqueue.engine.broker import Broker
 from redqueue.engine.clock import Clock
 from redqueue.engine.journal import NullJournal
-from redqueue.engine.settings import SettingsBook, written
+from redqueue.engine.settings import SettingsBook
 from redqueue.journal.fetch import fetch
 from redqueue.journal.lock import JournalInUse, Lock
 from redqueue.journal.log import Log
@@ -36,10 +32,12 @@ from redqueue.journal.recovery import JournalDamaged, Recovery
 from redqueue.journal.worker import Worker
 from redqueue.options import Options
 from redqueue.protocol.commands import CODECS, COMMANDS
+from redqueue.protocol.host import Figures
 from redqueue.protocol.request import Requests
 from redqueue.protocol.service import Service
 from redqueue.server.build import is_compiled
 from redqueue.server.connection import Connection, Connections
+from redqueue.server.figures import ServerFigures
 from redqueue.server.group_commit import GroupCommit
 from redqueue.server.tcp import Listeners
 
@@ -92,6 +90,15 @@ class Server:
         self._open_broker()
         self._service = Service(self._broker, Requests(COMMANDS, self._options.max_item_size), self, CODECS)
         self._commit = GroupCommit(asyncio_loop.call_soon, self._service, self._journal)
+        self._figures = ServerFigures(
+            self._options,
+            self._connections,
+            self._service,
+            self._commit,
+            self._journal,
+            self._started,
+            is_ending=lambda: self._ending,
+        )
         await self._leave_damage_behind()
         self._broker.deadlines.on_earlier = self._arm
         if math.isfinite(self._broker.deadlines.armed):
@@ -276,77 +283,21 @@ class Server:
 
     # -- for the sessions (redqueue.protocol.host.Host) --------------------------------
 
-    def process_stats(self) -> Iterable[tuple[str, object]]:
+    def process_stats(self) -> Figures:
         """Figures of the process."""
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        commit, journal = self._commit, self._journal
-        figures: list[tuple[str, object]] = [
-            ("pid", os.getpid()),
-            ("uptime", int(time.time() - self._started)),
-            ("time", int(time.time())),
-            ("version", __version__),
-            ("python", platform.python_version()),
-            ("compiled", "yes" if is_compiled() else "no"),
-            ("tornado", tornado.version),
-            ("event_loop", type(asyncio.get_running_loop()).__module__.partition(".")[0]),
-            ("pointer_size", 64 if sys.maxsize > 1 << 32 else 32),
-            ("rusage_user", f"{usage.ru_utime:.6f}"),
-            ("rusage_system", f"{usage.ru_stime:.6f}"),
-            ("max_connections", self._options.max_connections),
-            ("curr_connections", len(self._connections)),
-            ("total_connections", self._connections.total),
-            ("rejected_connections", self._connections.refused),
-            ("bytes_read", self._service.bytes_read),
-            ("bytes_written", commit.bytes_written),
-            ("limit_maxbytes", self._options.max_bytes),
-            ("threads", 1),
-            ("reliable", self._options.reliable),
-            ("accepting_conns", int(not self._ending)),
-            ("readonly", int(self._broker.readonly)),
-            ("health", self._health()),
-        ]
-        if journal is not None:
-            figures += [
-                ("journal_segments", journal.segment_count()),
-                ("journal_bytes", journal.disk_bytes()),
-                ("journal_live_items", journal.live_items),
-                ("journal_live_bytes", journal.live_bytes),
-                ("journal_frames", journal.frames),
-                ("journal_syncs", journal.syncs),
-            ]
-        if commit.compactor is not None:
-            figures += [
-                ("journal_compacted_segments", commit.compactor.compacted_segments),
-                ("journal_copied_items", commit.compactor.copied_items),
-            ]
-            figures.append(("memory_bytes", self._broker.hot_cost()))
-        return figures
+        return self._figures.process()
 
-    def _health(self) -> str:
-        """What is wrong, in words, or ok."""
-        compactor = self._commit.compactor
-        return self._broker.failure or self._broker.shortage or (compactor.failure if compactor else "") or "ok"
-
-    def setting_stats(self) -> Iterable[tuple[str, object]]:
+    def setting_stats(self) -> Figures:
         """The options in force."""
-        for name, value in asdict(self._options).items():
-            yield name, written(value)
+        return self._figures.settings()
 
-    def connection_stats(self) -> Iterable[tuple[str, object]]:
+    def connection_stats(self) -> Figures:
         """A few figures for each connection."""
-        for connection in self._connections:
-            yield f"{connection.number}:addr", connection.describe()
-            session = connection.session
-            yield f"{connection.number}:reserved", sum(map(len, session.consumer.held.values()))
-            yield f"{connection.number}:waiting", int(session.waiter is not None)
+        return self._figures.of_connections()
 
     def reset_stats(self) -> None:
         """Count from zero."""
-        self._service.counters.reset()
-        self._connections.total = len(self._connections)
-        self._connections.refused = 0
-        self._service.bytes_read = self._commit.bytes_written = 0
-        self._broker.total_items = 0
+        self._figures.reset()
 
     def set_verbosity(self, level: int) -> None:
         """Log more or less."""
