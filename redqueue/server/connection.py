@@ -12,6 +12,7 @@ from typing import cast
 from redqueue.protocol.replies import TOO_MANY_CONNECTIONS
 from redqueue.protocol.service import Service
 from redqueue.protocol.session import COMMIT, MAX_BACKLOG, MAX_OUTPUT, OUTPUT, Session
+from redqueue.server.doorway import Doorway
 from redqueue.server.group_commit import GroupCommit
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,8 @@ class Connections:
     """Everybody who is connected.
 
     :param most: how many may be at a time; 0 for as many as the system gives
+
+    :ivar doorway: meets new connections; None where nobody has to authenticate
     """
 
     def __init__(self, most: int) -> None:
@@ -31,6 +34,7 @@ class Connections:
         self._connections: set[Connection] = set()
         self.total = 0
         self.refused = 0
+        self.doorway: Doorway | None = None
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -53,6 +57,8 @@ class Connections:
     def remove(self, connection: Connection) -> None:
         """A connection has ended."""
         self._connections.discard(connection)
+        if self.doorway is not None:
+            self.doorway.leave(connection)
 
 
 class Connection:
@@ -104,10 +110,14 @@ class Connection:
         sock = transport.get_extra_info("socket")
         if sock is not None and transport.get_extra_info("ssl_object") is None:
             self._fd = self._socket_fd = sock.fileno()
-        self.session.is_local = _is_local(transport.get_extra_info("peername"))
+        peer = transport.get_extra_info("peername")
+        self.session.is_local = _is_local(peer)
+        self.session.peer = str(peer[0]) if isinstance(peer, tuple) else ""
         if not self._registry.add(self):
             self._transport.write(TOO_MANY_CONNECTIONS)
             self._transport.close()
+        elif self._registry.doorway is not None:
+            self._registry.doorway.meet(self, transport)
 
     def eof_received(self) -> bool:
         self.session.finish()

@@ -17,6 +17,8 @@ from typing import Any
 from tornado.ioloop import IOLoop
 
 from redqueue import __version__
+from redqueue.access.authenticator import Authenticator
+from redqueue.access.users import Users
 from redqueue.config.kinds import BadOption
 from redqueue.config.load import load
 from redqueue.config.queue_tables import settings_book
@@ -35,6 +37,8 @@ from redqueue.protocol.commands import CODECS, COMMANDS
 from redqueue.protocol.host import Figures
 from redqueue.protocol.request import Requests
 from redqueue.protocol.service import Service
+from redqueue.server import exposure
+from redqueue.server.access import load_users, open_gate
 from redqueue.server.build import is_compiled
 from redqueue.server.connection import Connection, Connections
 from redqueue.server.figures import ServerFigures
@@ -57,12 +61,17 @@ class Server:
 
     :param options: as :func:`redqueue.config.load.load` gives them
     :param book: the settings of the queues, as :func:`redqueue.config.queue_tables.settings_book` gives them
+    :param users: who may connect; None for anybody
+
+    :ivar authenticator: tells users by their passwords; None where anybody may connect
     """
 
     version = __version__
 
-    def __init__(self, options: Options, book: SettingsBook) -> None:
+    def __init__(self, options: Options, book: SettingsBook, users: Users | None = None) -> None:
         self._options = options
+        self._users = users
+        self.authenticator: Authenticator | None = None
         self._book = book
         self._started = time.time()
         self._clock = Clock()
@@ -92,6 +101,8 @@ class Server:
         self._service = Service(self._broker, Requests(COMMANDS, self._options.max_item_size), self, CODECS)
         self._commit = GroupCommit(asyncio_loop.call_soon, self._service, self._journal)
         self._local_clients = LocalClients(self._service, self._commit)
+        if self._users is not None:
+            self.authenticator = open_gate(self._users, self._options, self._service, self._connections, asyncio_loop)
         self._figures = ServerFigures(
             self._options,
             self._connections,
@@ -121,6 +132,8 @@ class Server:
         log.info("RedQueue %s ready on %s", __version__, self._listeners.addresses[0])
         for address in self._listeners.addresses[1:]:
             log.info("also listening on %s", address)
+        for warning in exposure.warnings(self._options, self._listeners.addresses):
+            log.warning("%s", warning)
         log.info("the hot modules are %s", "compiled" if is_compiled() else "plain Python")
         await self._ended.wait()
 
@@ -271,6 +284,8 @@ class Server:
 
     def _finish(self) -> None:
         self._commit.end()
+        if self.authenticator is not None:
+            self.authenticator.close()
         self._close_journal()
         log.info("ended; %d items are kept", 0 if self._journal is None else self._broker.sum_items())
         self._ended.set()
@@ -354,12 +369,13 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         options = load(sys.argv[1:] if arguments is None else arguments)
         book = settings_book(options)
+        users = load_users(options)
     except BadOption as error:
         print(f"redqueue_server.py: {error}", file=sys.stderr)
         return 2
     set_verbosity(options.verbose)
     try:
-        _run(options, book)
+        _run(options, book, users)
     except (JournalInUse, JournalDamaged) as error:
         log.critical("%s", error)
         return 1
@@ -370,9 +386,9 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _run(options: Options, book: SettingsBook) -> None:
+def _run(options: Options, book: SettingsBook, users: Users | None) -> None:
     async def serve() -> None:
-        await Server(options, book).run()
+        await Server(options, book, users).run()
 
     try:
         import uvloop
