@@ -195,18 +195,33 @@ class Process:
     """The process"""
 
     config: str = option("", str, "FILE", "a TOML file with options, named as here, and with tables for queues")
-    verbose: bool = option("no", parse_switch, "yes|no", "log more, as `verbosity 1` does")
 
 
 @dataclass(frozen=True)
-class Options(Process, Queues, Security, Limits, Storage, Network):
+class Logging:
+    """What is logged, and where"""
+
+    log_level: str = option(
+        "info", one_of("debug", "info", "warning", "error"), "debug|info|warning|error", "log this and what is graver"
+    )
+    log_format: str = option(
+        "text", one_of("text", "json"), "text|json", "lines for people, or one JSON object a line for programs"
+    )
+    log_file: str = option(
+        "", str, "PATH", "the log is appended to this file, which SIGHUP reopens; empty: standard error"
+    )
+    verbose: bool = option("no", parse_switch, "yes|no", "the same as log_level=debug; `verbosity 1` does it too")
+
+
+@dataclass(frozen=True)
+class Options(Logging, Process, Queues, Security, Limits, Storage, Network):
     """The options in force. Durations are seconds, sizes bytes.
 
     Dataclasses take the fields of their bases from the last one on, so the groups stand here in reverse.
     """
 
 
-GROUPS = (Network, Storage, Limits, Security, Queues, Process)
+GROUPS = (Network, Storage, Limits, Security, Queues, Process, Logging)
 OPTIONS = tuple(Option(each.name, str(group.__doc__), **each.metadata) for group in GROUPS for each in fields(group))
 QUEUE_TABLES = "queue"
 """In a file, the table of the tables of single queues (:mod:`redqueue.config.queue_tables`)."""

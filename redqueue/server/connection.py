@@ -46,8 +46,12 @@ class Connections:
         """Take a new connection in; False where there are too many."""
         if self._most and len(self._connections) >= self._most:
             self.refused += 1
-            if self.refused == 1 or self.refused % 1000 == 0:
-                log.warning("max_connections=%d reached, %d connections refused so far", self._most, self.refused)
+            log.warning(
+                "max_connections=%d reached, %d connections refused so far",
+                self._most,
+                self.refused,
+                extra={"repeats": "connections refused"},
+            )
             return False
         self.total += 1
         connection.number = self.total
@@ -239,7 +243,8 @@ class Connection:
             return
         complaint = self.session.complaint
         if complaint:
-            log.warning("connection from %s closed: %s", self.describe(), complaint)
+            extra = {"repeats": f"connections closed: {complaint}", "fields": {"peer": self.describe()}}
+            log.warning("connection closed: %s", complaint, extra=extra)
         if complaint and not self.session.eof and transport.can_write_eof():
             # Closing now would reset the connection and take the reply with it.
             self._lingering = True

@@ -33,8 +33,8 @@ class Doorway:
         call_later: Callable[[float, Callable[[], None]], object],
         monotonic: Callable[[], float],
     ) -> None:
-        self._seconds = seconds
-        self._trusts_unix_socket = trusts_unix_socket
+        self.seconds = seconds
+        self.trusts_unix_socket = trusts_unix_socket
         self._call_later = call_later
         self._monotonic = monotonic
         self._standing: dict[Connection, float] = {}
@@ -50,7 +50,7 @@ class Doorway:
         session = connection.session
         if session.is_admitted:
             return
-        if self._trusts_unix_socket and not isinstance(transport.get_extra_info("peername"), tuple):
+        if self.trusts_unix_socket and not isinstance(transport.get_extra_info("peername"), tuple):
             session.become(None)
             return
         if len(self._standing) >= MOST:
@@ -60,7 +60,7 @@ class Doorway:
             oldest = next(iter(self._standing))
             del self._standing[oldest]
             oldest.abort()
-        self._standing[connection] = self._monotonic() + self._seconds
+        self._standing[connection] = self._monotonic() + self.seconds
         self._look_later()
 
     def leave(self, connection: Connection) -> None:
