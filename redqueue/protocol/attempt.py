@@ -34,7 +34,6 @@ def attempt(
     :param succeed: answers, and lets the client in
     :param fail: answers; takes whether there was no time to look. The connection is closed then
     """
-    shown = name.decode(errors="replace")
 
     def done(user: User | None) -> None:
         if session.closing:
@@ -47,12 +46,12 @@ def attempt(
             session.counters.auth_errors += 1
             fail(False)
             session.drop_input()
-            session.close_after_reply(f"authentication failure as {shown[:64]!r}")
+            session.close_after_reply("authentication failure")
         session.announce()
 
     session.stalled = AUTHENTICATING
     session.pause_input()
-    if not checker.submit(shown, password, session.peer, done):
+    if not checker.submit(name.decode(errors="replace"), password, session.peer, done):
         session.stalled = COMMIT
         session.counters.auth_errors += 1
         fail(True)

@@ -7,7 +7,6 @@ import gc
 import logging
 import math
 import os
-import resource
 import signal
 import sys
 import time
@@ -36,7 +35,7 @@ from redqueue.protocol.commands import CODECS, COMMANDS
 from redqueue.protocol.host import Figures
 from redqueue.protocol.request import Requests
 from redqueue.protocol.service import Service
-from redqueue.server import exposure
+from redqueue.server import exposure, open_files
 from redqueue.server.access import ACCESS_OPTIONS, Access
 from redqueue.server.build import is_compiled
 from redqueue.server.checks import check
@@ -46,6 +45,7 @@ from redqueue.server.group_commit import GroupCommit
 from redqueue.server.local_client import LocalClients
 from redqueue.server.logs import Logs
 from redqueue.server.reload import Reload
+from redqueue.server.sweep import Sweeper
 from redqueue.server.tcp import Listeners
 
 log = logging.getLogger("redqueue")
@@ -76,8 +76,8 @@ class Server:
         self.reload.add(logs.prepare, ("log_level", "log_format", "log_file", "verbose"))
         self._started = time.time()
         self._clock = Clock()
-        self._connections = Connections(options.max_connections)
-        self._listeners = Listeners(self._make_connection)
+        self._connections = Connections(options.max_connections, options.max_connections_per_address)
+        self._listeners = Listeners(self._make_connection, self._connections, options.send_timeout)
         self._lock: Lock | None = None
         self._journal: Log | None = None
         self._ending = False
@@ -98,10 +98,12 @@ class Server:
         asyncio_loop = asyncio.get_running_loop()
         asyncio_loop.set_exception_handler(self._on_exception)
         asyncio_loop.add_signal_handler(signal.SIGHUP, self._begin_reload)
-        self._raise_file_limit()
+        self._files = open_files.raise_limit()
+        self._connections.most = open_files.most_clients(self._options.max_connections, self._files)
         self._open_broker()
+        self._broker.max_queues = self._options.max_queues
         self._service = Service(self._broker, Requests(COMMANDS, self._options.max_item_size), self, CODECS)
-        self._commit = GroupCommit(asyncio_loop.call_soon, self._service, self._journal)
+        self._commit = GroupCommit(asyncio_loop.call_soon, self._service, self._journal, self._options.max_disk)
         self._local_clients = LocalClients(self._service, self._commit)
         self.access = Access(self._options, self._service, self._connections, asyncio_loop)
         self.reload.add(self.access.prepare, ACCESS_OPTIONS)
@@ -112,6 +114,7 @@ class Server:
             self._commit,
             self._journal,
             self._started,
+            self._listeners,
             is_ending=lambda: self._ending,
         )
         await self._leave_damage_behind()
@@ -121,6 +124,14 @@ class Server:
         if self._journal is not None and self._options.reliable == "yes" and self._options.sync_interval:
             self._sync_later()
         self._maintain_later()
+        self._sweeper = Sweeper(
+            self._connections,
+            self._options.idle_timeout,
+            self._options.command_timeout,
+            self._loop.call_later,
+            time.monotonic,
+        )
+        self._sweeper.start()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio_loop.add_signal_handler(number, self.stop, number)
         try:
@@ -137,6 +148,9 @@ class Server:
         for warning in exposure.warnings(self._options, self._listeners.addresses):
             log.warning("%s", warning)
         log.info("the hot modules are %s", "compiled" if is_compiled() else "plain Python")
+        log.info(
+            "up to %s clients at a time, with %s open files", self._connections.most or "any number of", self._files
+        )
         await self._ended.wait()
 
     def _open_broker(self) -> None:
@@ -195,16 +209,10 @@ class Server:
             await asyncio.sleep(SALVAGE_LOOK_SECONDS)
         log.warning("salvage: what could be read is in new segments; the next start needs no --salvage")
 
-    @staticmethod
-    def _raise_file_limit() -> None:
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if soft != hard:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
     # -- connections --------------------------------------------------------------
 
-    def _make_connection(self) -> Connection:
-        return Connection(self._service, self._commit, self._connections)
+    def _make_connection(self, origin: str) -> Connection:
+        return Connection(self._service, self._commit, self._connections, origin)
 
     # -- new settings ---------------------------------------------------------------
 
@@ -214,7 +222,7 @@ class Server:
             self.reload.begin()
 
     def _put_in_force(self, configuration: Configuration) -> Iterator[None]:
-        self._options = configuration.options
+        self._options = self._figures.options = configuration.options
         return resettings.put_in_force(self._broker, configuration.book)
 
     # -- timers -------------------------------------------------------------------

@@ -72,7 +72,7 @@ def test_a_wrong_pair_is_told_so_and_closed(credentials: bytes) -> None:
     line = b"set auth 0 0 %d\r\n%b\r\n" % (len(credentials), credentials)
     assert client.say(line + b"set q 0 0 1\r\na\r\n") == FAILED
     assert client.session.closing
-    assert "authentication failure as" in client.session.complaint
+    assert client.session.complaint == "authentication failure"
     assert client.say(LOGIN) == b""
     assert not server.service.broker.queues
     assert server.service.counters.auth_errors == 1
@@ -83,14 +83,6 @@ def test_a_wrong_pair_with_noreply_is_closed_in_silence() -> None:
     client = GatedServer().connect()
     assert client.say(b"set auth 0 0 11 noreply\r\nalice wrong\r\n") == b""
     assert client.session.closing
-
-
-def test_what_shows_in_the_log_is_short_and_escaped() -> None:
-    client = GatedServer().connect()
-    name = b"x\r\n" + b"y" * 200
-    client.say(b"set auth 0 0 %d\r\n%b z\r\n" % (len(name) + 2, name))
-    assert client.session.complaint.startswith("authentication failure as 'x\\r\\nyyy")
-    assert len(client.session.complaint) < 120
 
 
 @pytest.mark.parametrize(
