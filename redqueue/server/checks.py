@@ -13,6 +13,7 @@ from pathlib import Path
 from redqueue.config.configuration import Configuration
 from redqueue.config.kinds import BadOption
 from redqueue.options import Options
+from redqueue.server.access import check_users
 from redqueue.server.account import Account, NoAccount
 from redqueue.server.background import INSTALL, is_installed
 
@@ -88,6 +89,7 @@ CHECKS: tuple[Callable[[Options], Iterable[Complaint]], ...] = (
     check_unix_socket,
     check_logdir,
     check_log_file,
+    check_users,
     check_daemonize,
     check_pid_file,
     check_account,

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from redqueue.protocol.service import Service
 from redqueue.protocol.session import COMMIT, MAX_BACKLOG, MAX_OUTPUT, OUTPUT, Session
+from redqueue.server.doorway import Doorway
 from redqueue.server.group_commit import GroupCommit
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ class Connections:
     :param most: how many may be at a time; 0 for any number
     :param most_of_one: how many of them from one address; 0 for any number
 
+    :ivar doorway: meets new connections; None where nobody has to authenticate
     :ivar total: taken in since the start or the last ``stats reset``
     :ivar refused: turned away since then
     :ivar idle_kicks: closed since then because they had nothing to do (memcached's name)
@@ -35,6 +37,7 @@ class Connections:
         self.most = most
         self.most_of_one = most_of_one
         self._connections: set[Connection] = set()
+        self.doorway: Doorway | None = None
         self._entered = 0
         self._by_address: dict[str, int] = {}
         self._last_number = 0
@@ -96,6 +99,8 @@ class Connections:
         if connection in self._connections:
             self._connections.discard(connection)
             self.leave(connection.origin)
+            if self.doorway is not None:
+                self.doorway.leave(connection)
 
 
 class Connection:
@@ -161,7 +166,10 @@ class Connection:
         if sock is not None and transport.get_extra_info("ssl_object") is None:
             self._fd = self._socket_fd = sock.fileno()
         self.session.is_local = is_local(transport.get_extra_info("peername"))
+        self.session.peer = self.origin
         self._registry.add(self)
+        if self._registry.doorway is not None:
+            self._registry.doorway.meet(self, transport)
 
     def eof_received(self) -> bool:
         self.session.finish()

@@ -38,7 +38,8 @@ from redqueue.protocol.commands import CODECS, COMMANDS
 from redqueue.protocol.host import Figures
 from redqueue.protocol.request import Requests
 from redqueue.protocol.service import Service
-from redqueue.server import open_files
+from redqueue.server import exposure, open_files
+from redqueue.server.access import ACCESS_OPTIONS, Access
 from redqueue.server.account import NotWritable
 from redqueue.server.build import is_compiled
 from redqueue.server.checks import check
@@ -127,6 +128,8 @@ class Server:
         self._service = Service(self._broker, Requests(COMMANDS, self._options.max_item_size), self, CODECS)
         self._commit = GroupCommit(asyncio_loop.call_soon, self._service, self._journal, self._options.max_disk)
         self._local_clients = LocalClients(self._service, self._commit)
+        self.access = Access(self._options, self._service, self._connections, asyncio_loop)
+        self.reload.add(self.access.prepare, ACCESS_OPTIONS)
         self._figures = ServerFigures(
             self._options,
             self._connections,
@@ -169,12 +172,14 @@ class Server:
         settle_garbage_collector()
         self._health.phase = ""
         self.reload.start()
-        self._web.serve(Engine(self._figures, self._local_clients))
+        self._web.serve(Engine(self._figures, self._local_clients), self.access.authenticator)
         log.info("RedQueue %s ready on %s", __version__, self._listeners.addresses[0])
         for address in self._listeners.addresses[1:]:
             log.info("also listening on %s", address)
         if self._web.address:
             log.info("the web page is on %s", self._web.address)
+        for warning in exposure.warnings(self._options, self._listeners.addresses):
+            log.warning("%s", warning)
         log.info("the hot modules are %s", "compiled" if is_compiled() else "plain Python")
         log.info(
             "up to %s clients at a time, with %s open files", self._connections.most or "any number of", self._files
@@ -375,6 +380,7 @@ class Server:
 
     def _finish(self) -> None:
         self._commit.end()
+        self.access.close()
         self._close_journal()
         log.info("ended; %d items are kept", 0 if self._journal is None else self._broker.sum_items())
         self._ended.set()
@@ -498,7 +504,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         launch.claim()
         _run(Server(sources, configuration, logs, launch))
-    except (BadPidFile, JournalInUse, JournalDamaged, NotWritable) as error:
+    except (BadOption, BadPidFile, JournalInUse, JournalDamaged, NotWritable) as error:
         log.critical("%s", error)
         return 1
     except OSError as error:

@@ -12,6 +12,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
+from redqueue.access.authenticator import Authenticator
 from redqueue.options import ANY_PORT, NO_PORT, Options
 from redqueue.server.binding import shown_address
 from redqueue.server.web import changes, pages, probes, reads
@@ -112,8 +113,12 @@ class WebServer:
         self._server.add_sockets(self._sockets)
         self.address = f"http://{shown_address(self._sockets[0])}/"
 
-    def serve(self, engine: Engine) -> None:
-        """The journal is replayed: everything is answered."""
+    def serve(self, engine: Engine, authenticator: Authenticator | None) -> None:
+        """The journal is replayed: everything is answered.
+
+        :param authenticator: tells users by their passwords; None where nobody is asked who they are
+        """
+        self._site.authenticator = authenticator
         self._site.engine = engine
 
     def close(self) -> None:
