@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +22,8 @@ from tests.server_process import ROOT, ServerProcess, Wire, wait_until
 
 FIRST = 200
 """A number from which on the descriptors of a test's process are free."""
+FOR_SERVERS = 250
+"""Another one, which no socket object of this process has, that would close it when it is collected."""
 
 
 @pytest.fixture
@@ -115,23 +119,25 @@ import os, sys
 sockets = [int(fd) for fd in sys.argv[1].split(",")]
 for number, fd in enumerate(sockets, 3):
     os.dup2(fd, number)
-os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(sockets)))
-os.execv(sys.argv[2], sys.argv[2:])
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(sockets)), LISTEN_FDNAMES=sys.argv[2])
+os.execv(sys.argv[3], sys.argv[3:])
 """
 
 
-def activated(logdir: Path, sockets: list[socket.socket]) -> ServerProcess:
-    """A server that gets these sockets."""
+def activated(logdir: Path, sockets: list[socket.socket], names: str = "") -> ServerProcess:
+    """A server that gets these sockets, under these names."""
     server = ServerProcess(logdir)
-    server.inherited = [os.dup2(sock.fileno(), number) for number, sock in enumerate(sockets, FIRST)]
-    server.command = [sys.executable, "-c", PASS, ",".join(map(str, server.inherited)), *server.command]
+    server.inherited = [os.dup2(sock.fileno(), number) for number, sock in enumerate(sockets, FOR_SERVERS)]
+    server.command = [sys.executable, "-c", PASS, ",".join(map(str, server.inherited)), names, *server.command]
     return server
 
 
 @pytest.fixture(autouse=True)
 def _no_descriptor_stays() -> Iterator[None]:
     yield
-    os.closerange(FIRST, FIRST + 10)
+    gc.collect()
+    for first in (FIRST, FOR_SERVERS):
+        os.closerange(first, first + 10)
 
 
 def test_a_server_serves_what_it_was_passed_and_clients_wait_while_it_restarts(tmp_path: Path) -> None:
@@ -153,6 +159,16 @@ def test_a_server_serves_what_it_was_passed_and_clients_wait_while_it_restarts(t
                 waiting.send(b"get q\r\n")
                 server.start()
                 assert waiting.line() == b"VALUE q 0 1"
+
+
+def test_a_socket_for_the_web_page(tmp_path: Path) -> None:
+    with tcp() as queues, tcp() as web, activated(tmp_path / "log", [queues, web], "memcache:web") as server:
+        host, port = web.getsockname()
+        with urllib.request.urlopen(f"http://{host}:{port}/readyz", timeout=20) as answer:
+            assert answer.status == 200
+        with server.connect() as wire:
+            assert wire.ask(b"version").startswith(b"VERSION")
+        assert server.stop() == 0
 
 
 def test_a_server_that_was_passed_nonsense_says_so(tmp_path: Path) -> None:
