@@ -16,6 +16,7 @@ from redqueue.options import Options
 from redqueue.server.access import check_users
 from redqueue.server.account import Account, NoAccount
 from redqueue.server.background import INSTALL, is_installed
+from redqueue.server.tls import check_tls
 
 Complaint = tuple[str, str]
 """The name of an option, and what it wants instead."""
@@ -93,6 +94,7 @@ CHECKS: tuple[Callable[[Options], Iterable[Complaint]], ...] = (
     check_daemonize,
     check_pid_file,
     check_account,
+    check_tls,
 )
 """Each says what is wrong with some options. They may block."""
 

@@ -7,7 +7,7 @@ import ipaddress
 import logging
 from collections.abc import Callable, Iterator
 from os import write
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from redqueue.protocol.service import Service
 from redqueue.protocol.session import COMMIT, MAX_BACKLOG, MAX_OUTPUT, OUTPUT, Session
@@ -16,7 +16,8 @@ from redqueue.server.group_commit import GroupCommit
 
 log = logging.getLogger(__name__)
 
-LINGER_SECONDS = 1.0
+_write: Final = write
+LINGER_SECONDS: Final = 1.0
 """How long a client that was told off may take to read why."""
 
 
@@ -120,6 +121,7 @@ class Connection:
         "_commit",
         "_fd",
         "_held",
+        "_is_encrypted",
         "_lingering",
         "_read_paused",
         "_registry",
@@ -146,6 +148,7 @@ class Connection:
         self._read_paused = False
         self._write_paused = False
         self._lingering = False
+        self._is_encrypted = False
         self.origin = origin
         self.number = 0
         self.idle_since = 0.0
@@ -163,7 +166,8 @@ class Connection:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=MAX_OUTPUT)
         sock = transport.get_extra_info("socket")
-        if sock is not None and transport.get_extra_info("ssl_object") is None:
+        self._is_encrypted = transport.get_extra_info("sslcontext") is not None
+        if sock is not None and not self._is_encrypted:
             self._fd = self._socket_fd = sock.fileno()
         self.session.is_local = is_local(transport.get_extra_info("peername"))
         self.session.peer = self.origin
@@ -174,7 +178,7 @@ class Connection:
     def eof_received(self) -> bool:
         self.session.finish()
         self.session.announce()
-        return not self._lingering
+        return not self._lingering and not self._is_encrypted  # TLS cannot be half closed here
 
     def pause_writing(self) -> None:
         self._write_paused = True
@@ -233,7 +237,7 @@ class Connection:
         data = replies[0] if len(replies) == 1 else b"".join(replies)
         # Most replies fit into the socket's buffer, and the transport's own write takes twice as long.
         try:
-            sent = write(self._fd, data)
+            sent = _write(self._fd, data)
         except OSError:
             sent = 0  # full, or broken, which the transport finds out and reports
         if sent < len(data):

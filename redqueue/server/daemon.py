@@ -55,6 +55,7 @@ from redqueue.server.reload import Reload
 from redqueue.server.start_signals import StartSignals
 from redqueue.server.sweep import Sweeper
 from redqueue.server.tcp import Listeners
+from redqueue.server.tls import TLS_OPTIONS, Certificates
 from redqueue.server.watch import Watch
 from redqueue.server.web.application import WebServer
 from redqueue.server.web.site import Engine, Site
@@ -92,7 +93,9 @@ class Server:
         self._started = time.time()
         self._clock = Clock()
         self._connections = Connections(options.max_connections, options.max_connections_per_address)
-        self._listeners = Listeners(self._make_connection, self._connections, options.send_timeout)
+        self._listeners = Listeners(
+            self._make_connection, self._connections, options.send_timeout, options.auth_timeout
+        )
         self._health = Health()
         self._web = WebServer(Site(options, self._health))
         self._lock: Lock | None = None
@@ -119,17 +122,20 @@ class Server:
         signals = StartSignals()
         self._files = open_files.raise_limit()
         self._connections.most = open_files.most_clients(self._options.max_connections, self._files)
+        self.access = Access(self._options, asyncio_loop)
+        self.reload.add(self.access.prepare, ACCESS_OPTIONS)
+        self.certificates = Certificates(self._options)
+        self.reload.add(self.certificates.prepare, TLS_OPTIONS)
         self._lock_journal()
         self._bind()
         self._launch.become_user()
-        self._web.listen()
+        self._web.listen(self.access.authenticator, self.certificates)
         await self._open_broker()
         self._broker.max_queues = self._options.max_queues
         self._service = Service(self._broker, Requests(COMMANDS, self._options.max_item_size), self, CODECS)
         self._commit = GroupCommit(asyncio_loop.call_soon, self._service, self._journal, self._options.max_disk)
         self._local_clients = LocalClients(self._service, self._commit)
-        self.access = Access(self._options, self._service, self._connections, asyncio_loop)
-        self.reload.add(self.access.prepare, ACCESS_OPTIONS)
+        self.access.guard(self._service, self._connections)
         self._figures = ServerFigures(
             self._options,
             self._connections,
@@ -172,14 +178,15 @@ class Server:
         settle_garbage_collector()
         self._health.phase = ""
         self.reload.start()
-        self._web.serve(Engine(self._figures, self._local_clients), self.access.authenticator)
+        self._web.serve(Engine(self._figures, self._local_clients))
         log.info("RedQueue %s ready on %s", __version__, self._listeners.addresses[0])
         for address in self._listeners.addresses[1:]:
             log.info("also listening on %s", address)
+        for address in self._listeners.encrypted:
+            log.info("TLS is spoken on %s", address)
         if self._web.address:
             log.info("the web page is on %s", self._web.address)
-        for warning in exposure.warnings(self._options, self._listeners.addresses):
-            log.warning("%s", warning)
+        self._warn_of_exposure()
         log.info("the hot modules are %s", "compiled" if is_compiled() else "plain Python")
         log.info(
             "up to %s clients at a time, with %s open files", self._connections.most or "any number of", self._files
@@ -188,6 +195,15 @@ class Server:
         self._launch.ready()
         await self._ended.wait()
 
+    def _warn_of_exposure(self) -> None:
+        addresses, encrypted = [*self._listeners.addresses], [*self._listeners.encrypted]
+        if self._web.address:
+            addresses.append(self._web.address)
+            if self.certificates.context is not None:
+                encrypted.append(self._web.address)
+        for warning in exposure.warnings(self._options, addresses, encrypted):
+            log.warning("%s", warning)
+
     def _lock_journal(self) -> None:
         if self._options.reliable != "no":
             self._lock = Lock(self._launch.make_journal_directory())
@@ -195,10 +211,14 @@ class Server:
     def _bind(self) -> None:
         """Take the addresses, which may be possible as root only; no client is let in yet."""
         options, passed = self._options, self._launch.sockets
-        if passed.queues:
-            self._listeners.adopt(passed.queues)
+        tls = self.certificates if self.certificates.context is not None else None
+        if passed.queues or passed.encrypted:
+            self._listeners.adopt(passed.queues, None if options.tls_port or passed.encrypted else tls)
+            self._listeners.adopt(passed.encrypted, self.certificates)
         else:
-            self._listeners.bind_tcp(options.host, options.port)
+            self._listeners.bind_tcp(options.host, options.port, None if options.tls_port else tls)
+            if options.tls_port:
+                self._listeners.bind_tcp(options.host, options.tls_port, tls)
             if options.unix_socket:
                 self._listeners.bind_unix(Path(options.unix_socket))
         if passed.web:
@@ -271,7 +291,9 @@ class Server:
     # -- new settings ---------------------------------------------------------------
 
     def _begin_reload(self) -> None:
-        if not self._ending:
+        if self._health.phase:
+            log.warning("SIGHUP: not yet, the server is %s; what it has read is new enough", self._health.phase)
+        elif not self._ending:
             log.info("SIGHUP: reading the configuration again")
             self.reload.begin()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable
 
 from redqueue.options import Options
@@ -11,8 +12,9 @@ from redqueue.options import Options
 def is_loopback(address: str) -> bool:
     """Whether only this machine can reach a listening address, written as ``127.0.0.1:12345`` or ``[::1]:12345``.
 
-    That of a Unix socket is its path.
+    That of a Unix socket is its path, that of the web page its URL.
     """
+    address = re.sub("^https?://([^/]+)/$", r"\1", address)
     if address.startswith(("/", ".")) or ":" not in address:
         return True
     try:
@@ -29,10 +31,11 @@ def warnings(options: Options, addresses: Iterable[str], encrypted: Iterable[str
     """
     exposed = [address for address in addresses if not is_loopback(address)]
     plain = [address for address in exposed if address not in set(encrypted)]
+    open_to_all = plain if options.tls_client_ca else exposed
     found = []
-    if exposed and not options.users:
+    if open_to_all and not options.users:
         found.append(
-            f"whoever can reach {' or '.join(exposed)} can read, change and delete every item: there is no "
+            f"whoever can reach {' or '.join(open_to_all)} can read, change and delete every item: there is no "
             "authentication. Set users=FILE (redqueue passwd add FILE NAME makes it), or listen on host=127.0.0.1"
         )
     if plain and options.users:

@@ -100,9 +100,9 @@ class ServerFigures:
         self.commit = commit
         self.journal = journal
         self.started = started
+        self._listeners = listeners
         self.departed = Tally()
         self.broker.on_forget.append(self.departed.add)
-        self._listeners = listeners
         self._is_ending = is_ending
 
     def process(self) -> list[tuple[str, object]]:

@@ -17,7 +17,9 @@ from pathlib import Path
 import pytest
 
 from redqueue.server.activation import BadSocket, PassedSockets, take_sockets
+from tests.certificates import Certificates
 from tests.documents import free_port
+from tests.server.test_tls import Secured
 from tests.server_process import ROOT, ServerProcess, Wire, wait_until
 
 FIRST = 200
@@ -71,7 +73,7 @@ def test_each_has_its_purpose(passed: list[socket.socket], names: str) -> None:
     found = take(passed, LISTEN_FDNAMES=names)
     assert [sock.getsockname() for sock in found.queues] == [passed[0].getsockname()]
     assert [sock.getsockname() for sock in found.web] == [passed[1].getsockname()]
-    for sock in found.all():
+    for sock in found.all():  # nothing of this reaches what the server may start
         assert not sock.get_inheritable()
         assert not sock.getblocking()
         sock.close()
@@ -124,9 +126,9 @@ os.execv(sys.argv[3], sys.argv[3:])
 """
 
 
-def activated(logdir: Path, sockets: list[socket.socket], names: str = "") -> ServerProcess:
+def activated(logdir: Path, sockets: list[socket.socket], names: str = "", **options: object) -> ServerProcess:
     """A server that gets these sockets, under these names."""
-    server = ServerProcess(logdir)
+    server = ServerProcess(logdir, **options)
     server.inherited = [os.dup2(sock.fileno(), number) for number, sock in enumerate(sockets, FOR_SERVERS)]
     server.command = [sys.executable, "-c", PASS, ",".join(map(str, server.inherited)), names, *server.command]
     return server
@@ -177,6 +179,22 @@ def test_a_server_that_was_passed_nonsense_says_so(tmp_path: Path) -> None:
         server.launch()
         assert server.wait() == 2
         assert re.search(r"^redqueue_server.py: socket 3 \(\) does not listen: write Accept=no", server.log)
+
+
+def test_a_socket_for_tls(tmp_path: Path) -> None:
+    with tcp() as plain, tcp() as encrypted:
+        server = activated(tmp_path / "log", [plain, encrypted], "memcache:tls")
+        server.launch()
+        assert server.wait() == 2
+        assert "the socket named tls wants the options tls_cert and tls_key" in server.log
+        certificates = Certificates(tmp_path)
+        server = activated(tmp_path / "log", [plain, encrypted], "memcache:tls", tls_cert=certificates.both)
+        with server:
+            _, port = encrypted.getsockname()
+            with Secured(port, certificates.client()) as wire:
+                assert wire.ask(b"version").startswith(b"VERSION")
+            with server.connect() as other:
+                assert other.ask(b"version").startswith(b"VERSION")
 
 
 @pytest.mark.extra

@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import logging
 import socket
+import ssl
 from collections.abc import Iterable
-from typing import Any
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
@@ -15,6 +15,7 @@ from tornado.web import Application, RequestHandler
 from redqueue.access.authenticator import Authenticator
 from redqueue.options import ANY_PORT, NO_PORT, Options
 from redqueue.server.binding import shown_address
+from redqueue.server.tls import Certificates
 from redqueue.server.web import changes, pages, probes, reads
 from redqueue.server.web.handler import MAX_BODY, NotFound
 from redqueue.server.web.site import Engine, Site
@@ -91,10 +92,11 @@ class WebServer:
         """Take sockets over that listen."""
         self._sockets += sockets
 
-    def listen(self, **server_arguments: Any) -> None:
+    def listen(self, authenticator: Authenticator | None = None, certificates: Certificates | None = None) -> None:
         """Answer from here on, if there is to be a web page; what needs the engine answers 503 before :meth:`serve`.
 
-        :param server_arguments: more of :class:`tornado.httpserver.HTTPServer`
+        :param authenticator: tells users; None where nobody is asked
+        :param certificates: what to speak HTTPS with; None, or one without a context, for HTTP
         :raises HttpPortInUse: where the port has not been bound before and is taken
         """
         options = self._site.options
@@ -102,23 +104,27 @@ class WebServer:
             if options.http_port == NO_PORT:
                 return
             self.bind()
+        self._site.authenticator = authenticator
+        context = certificates.context if certificates is not None else None
         self._server = HTTPServer(
             application(self._site),
             max_body_size=2 * options.max_item_size + MAX_BODY,
             max_header_size=MAX_HEAD,
             idle_connection_timeout=IDLE_SECONDS,
             body_timeout=BODY_SECONDS,
-            **server_arguments,
+            ssl_options=context,
         )
+        if certificates is not None:
+            certificates.on_change.append(self._change_certificate)
         self._server.add_sockets(self._sockets)
-        self.address = f"http://{shown_address(self._sockets[0])}/"
+        self.address = f"{'http' if context is None else 'https'}://{shown_address(self._sockets[0])}/"
 
-    def serve(self, engine: Engine, authenticator: Authenticator | None) -> None:
-        """The journal is replayed: everything is answered.
+    def _change_certificate(self, context: ssl.SSLContext | None) -> None:
+        if self._server is not None:
+            self._server.ssl_options = context  # which Tornado takes for each connection anew
 
-        :param authenticator: tells users by their passwords; None where nobody is asked who they are
-        """
-        self._site.authenticator = authenticator
+    def serve(self, engine: Engine) -> None:
+        """The journal is replayed: everything is answered."""
         self._site.engine = engine
 
     def close(self) -> None:
