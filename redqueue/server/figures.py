@@ -57,6 +57,10 @@ class Tally:
         for i, count in enumerate(_COUNTS):
             self._sums[i] += count(queue)
 
+    def __getitem__(self, name: str) -> int:
+        """The sum of what is counted by that name."""
+        return self._sums[_INDEX[name]]
+
     def copy(self) -> Tally:
         """One that goes on from here by itself."""
         return Tally(self._sums)
@@ -67,6 +71,7 @@ class Tally:
 
 
 _COUNTS = tuple(COUNTED.values())
+_INDEX = {name: i for i, name in enumerate(COUNTED)}
 
 
 class ServerFigures:

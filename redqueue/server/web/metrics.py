@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -26,18 +27,10 @@ from redqueue.server.web.queue_rows import SLICE, dead_letter_names, is_grave
 
 OTHER = "other"
 """The label of all queues that have none of their own; a queue of that name is among them."""
-SAMPLES = 400
-"""Lines written in one turn of the loop."""
+LABELS = 100
+"""Queues of which a metric is written in one turn of the loop."""
 _STATES = ("ready", "reserved", "delayed", "dead")
 _REASONS = {"client": "released", "disconnect": "disconnected", "timeout": "timed_out"}
-_TOTALS = {
-    "put": ("redqueue_items_enqueued", "Items put"),
-    "delivered": ("redqueue_items_delivered", "Items handed to a consumer"),
-    "acknowledged": ("redqueue_items_acknowledged", "Items acknowledged"),
-    "expired": ("redqueue_items_expired", "Items dropped because their time to live had passed"),
-    "discarded": ("redqueue_items_discarded", "Items dropped to make room for newer ones (overflow=drop-oldest)"),
-    "dead_lettered": ("redqueue_items_dead_lettered", "Items moved to the dead letters"),
-}
 _RESULTS = {"hits": "hit", "misses": "miss", "badval": "lost"}
 
 
@@ -129,19 +122,25 @@ class Metrics:
     async def text(self, encode: Callable[[Collector], bytes]) -> AsyncIterator[bytes]:
         """The metrics as ``encode`` of prometheus_client writes them, in pieces: others are served between them."""
         end = encode(_Families())
-        for family in (*self._of_server(), *self._of_journal(), *await self._of_queues()):
-            for start in range(0, len(family.samples), SAMPLES):
-                piece = Metric(family.name, family.documentation, family.type)
-                piece.samples = family.samples[start : start + SAMPLES]
-                lines = encode(_Families(piece)).removesuffix(end)
+        for family in (*self._of_server(), *self._of_journal()):
+            yield encode(_Families(family)).removesuffix(end)
+        await asyncio.sleep(0)
+        found = await self._of_queues()
+        labels = [*found]
+        for make, add in _OF_QUEUES:
+            for start in range(0, len(labels), LABELS):
+                family = make()
+                for label in labels[start : start + LABELS]:
+                    add(family, label, found[label])
+                lines = encode(_Families(family)).removesuffix(end)
                 if start:  # its head is there already
                     lines = b"".join(line for line in lines.splitlines(keepends=True) if not line.startswith(b"#"))
                 yield lines
                 await asyncio.sleep(0)
         yield end
 
-    async def _of_queues(self) -> list[Metric]:
-        """What is labelled by queue, counted while other clients are served."""
+    async def _of_queues(self) -> dict[str, _Sums]:
+        """The figures of the queues by label, summed up while other clients are served."""
         broker, label_of = self._figures.broker, self._labels.of
         graves = dead_letter_names(broker)
         found = {OTHER: _Sums(self._labels.departed.copy())}
@@ -154,7 +153,7 @@ class Metrics:
                     sums = found[label] = _Sums(Tally())
                 sums.add(queue, is_grave(queue.name, graves))
             await asyncio.sleep(0)
-        return [*_totals_of(found), *_states_of(found)]
+        return found
 
     def _of_server(self) -> Iterator[Metric]:
         """What concerns the process and all queues."""
@@ -243,42 +242,64 @@ def _commands(counters: Counters) -> Metric:
     return family
 
 
-def _totals_of(found: dict[str, _Sums]) -> Iterator[Metric]:
-    """What only grows, by queue."""
-    tallies = {label: dict(sums.tally.figures()) for label, sums in found.items()}
-    for counted, (name, text) in _TOTALS.items():
-        family = CounterMetricFamily(name, text, labels=["queue"])
-        for label, tally in tallies.items():
-            family.add_metric([label], tally[counted])
-        yield family
-    family = CounterMetricFamily(
-        "redqueue_items_released", "Deliveries that ended without an acknowledgement", labels=["queue", "reason"]
-    )
-    for label, tally in tallies.items():
-        for reason, counted in _REASONS.items():
-            family.add_metric([label, reason], tally[counted])
-    yield family
+def _of_queue(
+    kind: type[CounterMetricFamily] | type[GaugeMetricFamily],
+    name: str,
+    text: str,
+    values: Callable[[_Sums], Iterable[tuple[tuple[str, ...], float]]],
+    *more: str,
+) -> tuple[Callable[[], Metric], Callable[[Metric, str, _Sums], None]]:
+    """A metric of queues: what makes a family of it, and what adds the values of a label.
+
+    :param values: the values, each with its other labels, whose names are ``more``
+    """
+
+    def add(family: Metric, label: str, sums: _Sums) -> None:
+        for labels, value in values(sums):
+            family.add_metric([label, *labels], value)  # type: ignore[attr-defined]
+
+    return lambda: kind(name, text, labels=["queue", *more]), add
 
 
-def _states_of(found: dict[str, _Sums]) -> Iterator[Metric]:
-    """What is there now, by queue."""
-    items = GaugeMetricFamily("redqueue_queue_items", "Items, by what they wait for", labels=["queue", "state"])
-    size = GaugeMetricFamily("redqueue_queue_bytes", "Bytes of payload", labels=["queue"])
-    oldest = GaugeMetricFamily(
+def _total(name: str, text: str, counted: str) -> Any:
+    return _of_queue(CounterMetricFamily, name, text, lambda sums: [((), sums.tally[counted])])
+
+
+_OF_QUEUES = (
+    _total("redqueue_items_enqueued", "Items put", "put"),
+    _total("redqueue_items_delivered", "Items handed to a consumer", "delivered"),
+    _total("redqueue_items_acknowledged", "Items acknowledged", "acknowledged"),
+    _of_queue(
+        CounterMetricFamily,
+        "redqueue_items_released",
+        "Deliveries that ended without an acknowledgement",
+        lambda sums: [((reason,), sums.tally[counted]) for reason, counted in _REASONS.items()],
+        "reason",
+    ),
+    _total("redqueue_items_expired", "Items dropped because their time to live had passed", "expired"),
+    _total("redqueue_items_discarded", "Items dropped to make room for newer ones (overflow=drop-oldest)", "discarded"),
+    _total("redqueue_items_dead_lettered", "Items moved to the dead letters", "dead_lettered"),
+    _of_queue(
+        GaugeMetricFamily,
+        "redqueue_queue_items",
+        "Items, by what they wait for",
+        lambda sums: [((state,), count) for state, count in sums.states.items()],
+        "state",
+    ),
+    _of_queue(GaugeMetricFamily, "redqueue_queue_bytes", "Bytes of payload", lambda sums: [((), sums.bytes)]),
+    _of_queue(
+        GaugeMetricFamily,
         "redqueue_queue_oldest_item_timestamp_seconds",
         "When the next item arrived, Unix time; not there while nothing is ready",
-        labels=["queue"],
-    )
-    waiters = GaugeMetricFamily("redqueue_waiters", "Consumers that wait for an item", labels=["queue"])
-    paused = GaugeMetricFamily(
-        "redqueue_queue_paused", "Whether it is paused; how many are, of other", labels=["queue"]
-    )
-    for label, sums in found.items():
-        for state, count in sums.states.items():
-            items.add_metric([label, state], count)
-        size.add_metric([label], sums.bytes)
-        waiters.add_metric([label], sums.waiters)
-        paused.add_metric([label], sums.paused)
-        if sums.oldest:
-            oldest.add_metric([label], sums.oldest / 1e9)
-    return iter((items, size, oldest, waiters, paused))
+        lambda sums: [((), sums.oldest / 1e9)] if sums.oldest else [],
+    ),
+    _of_queue(
+        GaugeMetricFamily,
+        "redqueue_queue_paused",
+        "Whether it is paused; how many are",
+        lambda sums: [((), sums.paused)],
+    ),
+    _of_queue(
+        GaugeMetricFamily, "redqueue_waiters", "Consumers that wait for an item", lambda sums: [((), sums.waiters)]
+    ),
+)
