@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -242,14 +241,18 @@ def _commands(counters: Counters) -> Metric:
     return family
 
 
+_Spec = tuple[Callable[[], Metric], Callable[[Metric, str, _Sums], None]]
+"""What makes a family, and what adds the values of a label to it."""
+
+
 def _of_queue(
     kind: type[CounterMetricFamily] | type[GaugeMetricFamily],
     name: str,
     text: str,
     values: Callable[[_Sums], Iterable[tuple[tuple[str, ...], float]]],
     *more: str,
-) -> tuple[Callable[[], Metric], Callable[[Metric, str, _Sums], None]]:
-    """A metric of queues: what makes a family of it, and what adds the values of a label.
+) -> _Spec:
+    """A metric of queues.
 
     :param values: the values, each with its other labels, whose names are ``more``
     """
@@ -261,7 +264,7 @@ def _of_queue(
     return lambda: kind(name, text, labels=["queue", *more]), add
 
 
-def _total(name: str, text: str, counted: str) -> Any:
+def _total(name: str, text: str, counted: str) -> _Spec:
     return _of_queue(CounterMetricFamily, name, text, lambda sums: [((), sums.tally[counted])])
 
 
