@@ -72,7 +72,10 @@ class Sources:
         _read_texts(self._given, {name: f"--{name}" for name in self._given}, settings, complaints)
         if complaints:
             raise BadOption("\n".join(complaints))
-        options = Options(**{name: setting.value for name, setting in settings.items()})
+        try:
+            options = Options(**{name: setting.value for name, setting in settings.items()})
+        except BadOption as error:
+            raise BadOption(_with_source(str(error), settings)) from None
         return Configuration(options, _book(options, tables), settings, tables)
 
     def _read_file(
@@ -122,6 +125,12 @@ def _read_texts(
             settings[name] = Setting.read(_BY_NAME[name], text, shown[name])
         except BadOption as error:
             complaints.append(f"{shown[name]} {error}{_hint(shown[name], text)}")
+
+
+def _with_source(complaint: str, settings: Mapping[str, Setting]) -> str:
+    """What is wrong with options that do not go together, with where the first one of them is set."""
+    name, _, what = complaint.partition(" ")
+    return f"{settings[name].shown(name)} {what}" if name in settings else complaint
 
 
 def _hint(shown: str, text: str) -> str:

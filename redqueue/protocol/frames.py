@@ -7,6 +7,7 @@ from redqueue.protocol.binary import HEAD, INVALID, OPERATIONS, TOO_LARGE, UNKNO
 from redqueue.protocol.key import MAX_KEY, BadKey
 from redqueue.protocol.request import BadRequest
 from redqueue.protocol.session import Session
+from redqueue.protocol.unfinished import Progress
 
 REQUEST = 0x80
 """The first byte of every request."""
@@ -19,13 +20,20 @@ class Frames:
     its body is swallowed and not kept.
     """
 
-    __slots__ = ("_missing", "_pieces", "_session", "_swallow")
+    __slots__ = ("_missing", "_pieces", "_refused", "_session", "_swallow")
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._pieces: list[bytes] = []
         self._missing = 0
         self._swallow = 0
+        self._refused = object()
+
+    def progress(self) -> Progress:
+        """The frame that has arrived in part, or that is refused and still arriving."""
+        if self._swallow:
+            return self._refused, self._swallow
+        return (self._pieces, self._missing) if self._pieces else None
 
     def feed(self, data: bytes) -> bytes | None:
         """Carry out the requests in ``data``, as far as may be now; the session keeps what must wait."""
@@ -64,6 +72,7 @@ class Frames:
             if operation is None or status:
                 self._refuse(opcode, opaque, status, reason)
                 self._swallow = max(0, pos - end)
+                self._refused = object()
                 continue
             if pos > end:
                 self._wait_for(data[start:], HEAD.size + body_size)

@@ -29,7 +29,7 @@ from redqueue.engine.settings import QueueSettings
 from redqueue.protocol import replies
 from redqueue.protocol.request import MAX_LINE, Request
 from redqueue.protocol.service import Owner, Service
-from redqueue.protocol.unfinished import FirstByte, PartialBody, PartialLine, Swallow, Unfinished
+from redqueue.protocol.unfinished import FirstByte, PartialBody, PartialLine, Progress, Swallow, Unfinished
 
 WAITING = 1
 COMMIT = 2
@@ -59,7 +59,8 @@ class Session:
     :param owner: whoever moves the bytes
 
     :ivar out: replies not yet taken, each a complete one
-    :ivar announced: whether the owner is among ``service.served``
+    :ivar announced: whether the owner is among ``service.served``; None where it is not and has not been since
+        somebody has put None here, to tell whether the client is idle at no cost for those who are not
     :ivar stalled: 0, or why no further request is carried out
     :ivar eof: whether the client has said that it sends no more
     :ivar is_local: whether the client is on this machine, so that it may use the operators' verbs
@@ -108,7 +109,7 @@ class Session:
         self.consumer = Consumer()
         self.out: list[bytes] = []
         self.out_bytes = 0
-        self.announced = False
+        self.announced: bool | None = False
         self.stalled = 0
         self.closing = False
         self.complaint = ""
@@ -279,6 +280,30 @@ class Session:
             self.waiter.cancel()
             self.waiter = None
         self.consumer.close()
+
+    # -- for who looks now and then at what a client does -----------------------------
+
+    def is_idle(self) -> bool:
+        """Whether there is nothing for which the client may have reason to stay: it waits for nothing, holds nothing.
+
+        What a named consumer holds outlives the connection anyhow.
+        """
+        return self.waiter is None and not self.stalled and not self.consumer.held
+
+    def progress(self) -> Progress:
+        """What has arrived in part (:mod:`redqueue.protocol.unfinished`); None also while nothing is taken."""
+        if self.stalled or self.closing or self._unfinished is None:
+            return None
+        return self._unfinished.progress()
+
+    def give_up(self, complaint: str) -> None:
+        """What has arrived in part does not become whole: say so, where there are words for it, and close."""
+        unfinished = self._unfinished
+        is_silent = isinstance(unfinished, PartialBody) and unfinished.request.noreply
+        if isinstance(unfinished, (PartialLine, PartialBody, Swallow)) and not is_silent:
+            self.out.append(replies.TOO_SLOW)
+        self.close_after_reply(complaint)
+        self.announce()
 
     def _keep(self, data: bytes) -> None:
         if data and not self.closing:

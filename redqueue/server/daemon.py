@@ -7,7 +7,6 @@ import gc
 import logging
 import math
 import os
-import resource
 import signal
 import sys
 import time
@@ -37,6 +36,7 @@ from redqueue.protocol.commands import CODECS, COMMANDS
 from redqueue.protocol.host import Figures
 from redqueue.protocol.request import Requests
 from redqueue.protocol.service import Service
+from redqueue.server import open_files
 from redqueue.server.build import is_compiled
 from redqueue.server.checks import check
 from redqueue.server.connection import Connection, Connections
@@ -46,6 +46,7 @@ from redqueue.server.health import Health
 from redqueue.server.local_client import LocalClients
 from redqueue.server.logs import Logs
 from redqueue.server.reload import Reload
+from redqueue.server.sweep import Sweeper
 from redqueue.server.tcp import Listeners
 from redqueue.server.web.application import WebServer
 from redqueue.server.web.site import Engine, Site
@@ -79,8 +80,8 @@ class Server:
         self.reload.add(logs.prepare, ("log_level", "log_format", "log_file", "verbose"))
         self._started = time.time()
         self._clock = Clock()
-        self._connections = Connections(options.max_connections)
-        self._listeners = Listeners(self._make_connection)
+        self._connections = Connections(options.max_connections, options.max_connections_per_address)
+        self._listeners = Listeners(self._make_connection, self._connections, options.send_timeout)
         self._health = Health()
         self._web = WebServer(Site(options, self._health))
         self._lock: Lock | None = None
@@ -103,13 +104,15 @@ class Server:
         asyncio_loop = asyncio.get_running_loop()
         asyncio_loop.set_exception_handler(self._on_exception)
         asyncio_loop.add_signal_handler(signal.SIGHUP, self._begin_reload)
-        self._raise_file_limit()
+        self._files = open_files.raise_limit()
+        self._connections.most = open_files.most_clients(self._options.max_connections, self._files)
         self._lock_journal()
         if self._options.http_port != NO_PORT:
             self._web.listen()
         await self._open_broker()
+        self._broker.max_queues = self._options.max_queues
         self._service = Service(self._broker, Requests(COMMANDS, self._options.max_item_size), self, CODECS)
-        self._commit = GroupCommit(asyncio_loop.call_soon, self._service, self._journal)
+        self._commit = GroupCommit(asyncio_loop.call_soon, self._service, self._journal, self._options.max_disk)
         self._local_clients = LocalClients(self._service, self._commit)
         self._figures = ServerFigures(
             self._options,
@@ -118,6 +121,7 @@ class Server:
             self._commit,
             self._journal,
             self._started,
+            self._listeners,
             is_ending=lambda: self._ending,
         )
         self._health.watch(self._broker, self._commit)
@@ -128,6 +132,14 @@ class Server:
         if self._journal is not None and self._options.reliable == "yes" and self._options.sync_interval:
             self._sync_later()
         self._maintain_later()
+        self._sweeper = Sweeper(
+            self._connections,
+            self._options.idle_timeout,
+            self._options.command_timeout,
+            self._loop.call_later,
+            time.monotonic,
+        )
+        self._sweeper.start()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio_loop.add_signal_handler(number, self.stop, number)
         try:
@@ -147,6 +159,9 @@ class Server:
         if self._web.address:
             log.info("the web page is on %s", self._web.address)
         log.info("the hot modules are %s", "compiled" if is_compiled() else "plain Python")
+        log.info(
+            "up to %s clients at a time, with %s open files", self._connections.most or "any number of", self._files
+        )
         await self._ended.wait()
 
     def _lock_journal(self) -> None:
@@ -211,16 +226,10 @@ class Server:
             await asyncio.sleep(SALVAGE_LOOK_SECONDS)
         log.warning("salvage: what could be read is in new segments; the next start needs no --salvage")
 
-    @staticmethod
-    def _raise_file_limit() -> None:
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if soft != hard:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
     # -- connections --------------------------------------------------------------
 
-    def _make_connection(self) -> Connection:
-        return Connection(self._service, self._commit, self._connections)
+    def _make_connection(self, origin: str) -> Connection:
+        return Connection(self._service, self._commit, self._connections, origin)
 
     # -- new settings ---------------------------------------------------------------
 
