@@ -54,7 +54,9 @@ def test_one_option_in_two_spellings(path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("variable", ["REDQUEUE_COMPILE", "REDQUEUE_SERVICE_HOST", "REDQUEUE_PORT_12345_TCP", "PATH"])
+@pytest.mark.parametrize(
+    "variable", ["REDQUEUE_SERVICE_HOST", "REDQUEUE_PORT_12345_TCP", "REDQUEUE_DELIVERIES", "PATH"]
+)
 def test_variables_that_are_none_of_ours_are_left_alone(variable: str) -> None:
     load([], {variable: "x"})
 
