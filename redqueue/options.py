@@ -187,6 +187,53 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Security:
+    """Who may do what, and encryption"""
+
+    users: str = option(
+        "",
+        str,
+        "FILE",
+        "the users, with their passwords and roles, as `redqueue passwd` writes it: clients must authenticate; empty: "
+        "anybody may do anything",
+    )
+    auth_timeout: float = option(
+        "10s", parse_duration, "DURATION", "how long a client may take to authenticate, handshakes included", 0.1, 3600
+    )
+    trust_unix_socket: bool = option(
+        "no",
+        parse_switch,
+        "yes|no",
+        "whether clients on the Unix socket may do anything without authentication, where others need it: its file's "
+        "permissions protect it",
+    )
+    tls_cert: str = option(
+        "",
+        str,
+        "FILE",
+        "the server's certificate in PEM, with those that vouch for it behind it: port speaks TLS, unless tls_port is "
+        "set; empty: no TLS",
+    )
+    tls_key: str = option("", str, "FILE", "the private key of tls_cert, in PEM; empty: it is in the same file")
+    tls_port: int = option(
+        "0", parse_whole, "PORT", "speak TLS on this port, and plain text on port; 0: TLS on port", 0, 65535
+    )
+    tls_client_ca: str = option(
+        "",
+        str,
+        "FILE",
+        "certificates, in PEM, of those who vouch for clients: each client needs one from them; empty: none needs any",
+    )
+    tls_client_user: bool = option(
+        "no",
+        parse_switch,
+        "yes|no",
+        "whether the common name in a client's certificate is that of a user, who needs no password then",
+    )
+    tls_min_version: str = option("1.2", one_of("1.2", "1.3"), "1.2|1.3", "the oldest version of TLS that is spoken")
+
+
+@dataclass(frozen=True)
 class Queues:
     """The settings of queues that no table of their own says otherwise of"""
 
@@ -277,7 +324,7 @@ class Logging:
 
 
 @dataclass(frozen=True)
-class Options(Logging, Process, Queues, Limits, Storage, Network):
+class Options(Logging, Process, Queues, Security, Limits, Storage, Network):
     """The options in force. Durations are seconds, sizes bytes.
 
     Dataclasses take the fields of their bases from the last one on, so the groups stand here in reverse.
@@ -297,7 +344,7 @@ class Options(Logging, Process, Queues, Limits, Storage, Network):
 
 LEAST_SEGMENTS = 4
 """Segments that ``max_disk`` must have room for: two of the journal at work, and as many to move living items to."""
-GROUPS = (Network, Storage, Limits, Queues, Process, Logging)
+GROUPS = (Network, Storage, Limits, Security, Queues, Process, Logging)
 OPTIONS = tuple(Option(each.name, str(group.__doc__), **each.metadata) for group in GROUPS for each in fields(group))
 QUEUE_TABLES = "queue"
 """In a file, the table of the tables of single queues (:mod:`redqueue.config.queue_tables`)."""

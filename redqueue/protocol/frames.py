@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from redqueue.protocol import binary
-from redqueue.protocol.binary import HEAD, INVALID, OPERATIONS, TOO_LARGE, UNKNOWN_COMMAND, Operation, refusal
+from redqueue.protocol.binary import (
+    AUTH_ERROR,
+    HEAD,
+    INVALID,
+    OPERATIONS,
+    TOO_LARGE,
+    UNKNOWN_COMMAND,
+    Operation,
+    refusal,
+)
 from redqueue.protocol.key import MAX_KEY, BadKey
+from redqueue.protocol.permissions import VERBS, denial
 from redqueue.protocol.request import BadRequest
 from redqueue.protocol.session import Session
 from redqueue.protocol.unfinished import Progress
@@ -87,6 +97,13 @@ class Frames:
             except BadRequest as error:
                 self._refuse(opcode, opaque, INVALID, error.reply.removeprefix(b"CLIENT_ERROR ").rstrip())
                 continue
+            if session.user is not None:
+                denied = denial(session.user, VERBS.get(opcode, b""), request)
+                if denied:
+                    session.counters.denied_requests += 1
+                    reason = denied.removeprefix(b"CLIENT_ERROR ").rstrip()
+                    session.out.append(refusal(opcode, opaque, AUTH_ERROR, reason))
+                    continue
             if not session.carry_out(request, data[value:pos]):
                 pos = start
             if session.stalled or session.closing:

@@ -13,6 +13,8 @@ from pathlib import Path
 from redqueue.config.configuration import Configuration
 from redqueue.config.kinds import BadOption
 from redqueue.options import Options
+from redqueue.server.access import check_users
+from redqueue.server.tls import check_tls
 
 Complaint = tuple[str, str]
 """The name of an option, and what it wants instead."""
@@ -58,7 +60,13 @@ def _in_directory(name: str, path: Path) -> Iterator[Complaint]:
         yield name, f"wants to be in a directory that may be written, which {directory} may not be"
 
 
-CHECKS: tuple[Callable[[Options], Iterable[Complaint]], ...] = (check_unix_socket, check_logdir, check_log_file)
+CHECKS: tuple[Callable[[Options], Iterable[Complaint]], ...] = (
+    check_unix_socket,
+    check_logdir,
+    check_log_file,
+    check_users,
+    check_tls,
+)
 """Each says what is wrong with some options. They may block."""
 
 

@@ -8,17 +8,19 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from os import write
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from redqueue.protocol.service import Service
 from redqueue.protocol.session import COMMIT, MAX_BACKLOG, MAX_OUTPUT, OUTPUT, Session
+from redqueue.server.doorway import Doorway
 from redqueue.server.group_commit import GroupCommit
 
 log = logging.getLogger(__name__)
 
-LINGER_SECONDS = 1.0
+_write: Final = write
+LINGER_SECONDS: Final = 1.0
 """How long a client that was told off may take to read why."""
-QUIET_SECONDS = 60.0
+QUIET_SECONDS: Final = 60.0
 """How long the log says nothing of refused connections after it has said something."""
 
 
@@ -28,6 +30,7 @@ class Connections:
     :param most: how many may be at a time; 0 for any number
     :param most_of_one: how many of them from one address; 0 for any number
 
+    :ivar doorway: meets new connections; None where nobody has to authenticate
     :ivar total: taken in since the start or the last ``stats reset``
     :ivar refused: turned away since then
     :ivar idle_kicks: closed since then because they had nothing to do (memcached's name)
@@ -38,6 +41,7 @@ class Connections:
         self.most = most
         self.most_of_one = most_of_one
         self._connections: set[Connection] = set()
+        self.doorway: Doorway | None = None
         self._entered = 0
         self._by_address: dict[str, int] = {}
         self._quiet_until = 0.0
@@ -98,6 +102,8 @@ class Connections:
         if connection in self._connections:
             self._connections.discard(connection)
             self.leave(connection.origin)
+            if self.doorway is not None:
+                self.doorway.leave(connection)
 
 
 class Connection:
@@ -117,6 +123,7 @@ class Connection:
         "_commit",
         "_fd",
         "_held",
+        "_is_encrypted",
         "_lingering",
         "_read_paused",
         "_registry",
@@ -143,6 +150,7 @@ class Connection:
         self._read_paused = False
         self._write_paused = False
         self._lingering = False
+        self._is_encrypted = False
         self.origin = origin
         self.number = 0
         self.idle_since = 0.0
@@ -160,15 +168,19 @@ class Connection:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=MAX_OUTPUT)
         sock = transport.get_extra_info("socket")
-        if sock is not None and transport.get_extra_info("ssl_object") is None:
+        self._is_encrypted = transport.get_extra_info("sslcontext") is not None
+        if sock is not None and not self._is_encrypted:
             self._fd = self._socket_fd = sock.fileno()
         self.session.is_local = is_local(transport.get_extra_info("peername"))
+        self.session.peer = self.origin
         self._registry.add(self)
+        if self._registry.doorway is not None:
+            self._registry.doorway.meet(self, transport)
 
     def eof_received(self) -> bool:
         self.session.finish()
         self.session.announce()
-        return not self._lingering
+        return not self._lingering and not self._is_encrypted  # TLS cannot be half closed here
 
     def pause_writing(self) -> None:
         self._write_paused = True
@@ -227,7 +239,7 @@ class Connection:
         data = replies[0] if len(replies) == 1 else b"".join(replies)
         # Most replies fit into the socket's buffer, and the transport's own write takes twice as long.
         try:
-            sent = write(self._fd, data)
+            sent = _write(self._fd, data)
         except OSError:
             sent = 0  # full, or broken, which the transport finds out and reports
         if sent < len(data):

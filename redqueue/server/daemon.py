@@ -36,7 +36,8 @@ from redqueue.protocol.commands import CODECS, COMMANDS
 from redqueue.protocol.host import Figures
 from redqueue.protocol.request import Requests
 from redqueue.protocol.service import Service
-from redqueue.server import open_files
+from redqueue.server import exposure, open_files
+from redqueue.server.access import ACCESS_OPTIONS, Access
 from redqueue.server.build import is_compiled
 from redqueue.server.checks import check
 from redqueue.server.connection import Connection, Connections
@@ -48,6 +49,7 @@ from redqueue.server.logs import Logs
 from redqueue.server.reload import Reload
 from redqueue.server.sweep import Sweeper
 from redqueue.server.tcp import Listeners
+from redqueue.server.tls import TLS_OPTIONS, Certificates
 from redqueue.server.web.application import WebServer
 from redqueue.server.web.site import Engine, Site
 
@@ -81,7 +83,9 @@ class Server:
         self._started = time.time()
         self._clock = Clock()
         self._connections = Connections(options.max_connections, options.max_connections_per_address)
-        self._listeners = Listeners(self._make_connection, self._connections, options.send_timeout)
+        self._listeners = Listeners(
+            self._make_connection, self._connections, options.send_timeout, options.auth_timeout
+        )
         self._health = Health()
         self._web = WebServer(Site(options, self._health))
         self._lock: Lock | None = None
@@ -114,6 +118,10 @@ class Server:
         self._service = Service(self._broker, Requests(COMMANDS, self._options.max_item_size), self, CODECS)
         self._commit = GroupCommit(asyncio_loop.call_soon, self._service, self._journal, self._options.max_disk)
         self._local_clients = LocalClients(self._service, self._commit)
+        self.access = Access(self._options, self._service, self._connections, asyncio_loop)
+        self.reload.add(self.access.prepare, ACCESS_OPTIONS)
+        self.certificates = Certificates(self._options)
+        self.reload.add(self.certificates.prepare, TLS_OPTIONS)
         self._figures = ServerFigures(
             self._options,
             self._connections,
@@ -143,7 +151,7 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio_loop.add_signal_handler(number, self.stop, number)
         try:
-            await self._listeners.listen_tcp(self._options.host, self._options.port)
+            await self._listen()
             if self._options.unix_socket:
                 await self._listeners.listen_unix(Path(self._options.unix_socket))
         except OSError:
@@ -158,11 +166,21 @@ class Server:
             log.info("also listening on %s", address)
         if self._web.address:
             log.info("the web page is on %s", self._web.address)
+        for address in self._listeners.encrypted:
+            log.info("TLS is spoken on %s", address)
+        for warning in exposure.warnings(self._options, self._listeners.addresses, self._listeners.encrypted):
+            log.warning("%s", warning)
         log.info("the hot modules are %s", "compiled" if is_compiled() else "plain Python")
         log.info(
             "up to %s clients at a time, with %s open files", self._connections.most or "any number of", self._files
         )
         await self._ended.wait()
+
+    async def _listen(self) -> None:
+        options, tls = self._options, self.certificates if self.certificates.context is not None else None
+        await self._listeners.listen_tcp(options.host, options.port, None if options.tls_port else tls)
+        if options.tls_port:
+            await self._listeners.listen_tcp(options.host, options.tls_port, tls)
 
     def _lock_journal(self) -> None:
         if self._options.reliable != "no":
@@ -329,6 +347,7 @@ class Server:
 
     def _finish(self) -> None:
         self._commit.end()
+        self.access.close()
         self._close_journal()
         log.info("ended; %d items are kept", 0 if self._journal is None else self._broker.sum_items())
         self._ended.set()
@@ -442,7 +461,7 @@ def main(arguments: list[str] | None = None) -> int:
     logs.start()
     try:
         _run(sources, configuration, logs)
-    except (JournalInUse, JournalDamaged) as error:
+    except (BadOption, JournalInUse, JournalDamaged) as error:
         log.critical("%s", error)
         return 1
     except OSError as error:
