@@ -110,18 +110,19 @@ class Server:
         asyncio_loop.add_signal_handler(signal.SIGHUP, self._begin_reload)
         self._files = open_files.raise_limit()
         self._connections.most = open_files.most_clients(self._options.max_connections, self._files)
+        self.access = Access(self._options, asyncio_loop)
+        self.reload.add(self.access.prepare, ACCESS_OPTIONS)
+        self.certificates = Certificates(self._options)
+        self.reload.add(self.certificates.prepare, TLS_OPTIONS)
         self._lock_journal()
         if self._options.http_port != NO_PORT:
-            self._web.listen()
+            self._web.listen(self.access.authenticator, self.certificates)
         await self._open_broker()
         self._broker.max_queues = self._options.max_queues
         self._service = Service(self._broker, Requests(COMMANDS, self._options.max_item_size), self, CODECS)
         self._commit = GroupCommit(asyncio_loop.call_soon, self._service, self._journal, self._options.max_disk)
         self._local_clients = LocalClients(self._service, self._commit)
-        self.access = Access(self._options, self._service, self._connections, asyncio_loop)
-        self.reload.add(self.access.prepare, ACCESS_OPTIONS)
-        self.certificates = Certificates(self._options)
-        self.reload.add(self.certificates.prepare, TLS_OPTIONS)
+        self.access.guard(self._service, self._connections)
         self._figures = ServerFigures(
             self._options,
             self._connections,
@@ -164,12 +165,11 @@ class Server:
         log.info("RedQueue %s ready on %s", __version__, self._listeners.addresses[0])
         for address in self._listeners.addresses[1:]:
             log.info("also listening on %s", address)
-        if self._web.address:
-            log.info("the web page is on %s", self._web.address)
         for address in self._listeners.encrypted:
             log.info("TLS is spoken on %s", address)
-        for warning in exposure.warnings(self._options, self._listeners.addresses, self._listeners.encrypted):
-            log.warning("%s", warning)
+        if self._web.address:
+            log.info("the web page is on %s", self._web.address)
+        self._warn_of_exposure()
         log.info("the hot modules are %s", "compiled" if is_compiled() else "plain Python")
         log.info(
             "up to %s clients at a time, with %s open files", self._connections.most or "any number of", self._files
@@ -181,6 +181,15 @@ class Server:
         await self._listeners.listen_tcp(options.host, options.port, None if options.tls_port else tls)
         if options.tls_port:
             await self._listeners.listen_tcp(options.host, options.tls_port, tls)
+
+    def _warn_of_exposure(self) -> None:
+        addresses, encrypted = [*self._listeners.addresses], [*self._listeners.encrypted]
+        if self._web.address:
+            addresses.append(self._web.address)
+            if self.certificates.context is not None:
+                encrypted.append(self._web.address)
+        for warning in exposure.warnings(self._options, addresses, encrypted):
+            log.warning("%s", warning)
 
     def _lock_journal(self) -> None:
         if self._options.reliable != "no":
@@ -252,7 +261,9 @@ class Server:
     # -- new settings ---------------------------------------------------------------
 
     def _begin_reload(self) -> None:
-        if not self._ending:
+        if self._health.phase:
+            log.warning("SIGHUP: not yet, the server is %s; what it has read is new enough", self._health.phase)
+        elif not self._ending:
             log.info("SIGHUP: reading the configuration again")
             self.reload.begin()
 
