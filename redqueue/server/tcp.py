@@ -153,7 +153,11 @@ class Listeners:
         try:
             await asyncio.get_running_loop().connect_accepted_socket(factory, sock)
         except Exception as error:
-            log.warning("a connection from %s ended before it began: %s", origin or "a local client", error)
+            log.warning(
+                "a connection ended before it began: %s",
+                error,
+                extra={"repeats": "connections that ended before they began", "fields": {"origin": origin}},
+            )
             if connection.number == 0:
                 self._connections.leave(origin)
 
