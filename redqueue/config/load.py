@@ -47,12 +47,12 @@ class Sources:
     def __init__(self, arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> None:
         self._given, self.action = command_line.parse(arguments)
         self._environment = {name: text for name, text in environment.items() if name.startswith(PREFIX)}
+        self._config = self._given.get("config", self._environment.get(f"{PREFIX}CONFIG", ""))
         self._directory = Path.cwd()
 
     def config_path(self) -> Path | None:
         """The file, by its absolute path, or None."""
-        name = self._given.get("config", self._environment.get(f"{PREFIX}CONFIG", ""))
-        return self._directory / name if name else None
+        return self._directory / self._config if self._config else None
 
     def load(self) -> Configuration:
         """What they set; the file is read anew.
@@ -79,8 +79,8 @@ class Sources:
         self, path: Path, settings: dict[str, Setting], complaints: list[str]
     ) -> dict[str, dict[str, Setting]]:
         """Take the options of the file into ``settings``; returns its tables of queues."""
-        named_by, shown = ("--config", self._given["config"]) if "config" in self._given else (f"{PREFIX}CONFIG", path)
-        file = TomlFile(path, str(shown), named_by)
+        named_by = "--config" if "config" in self._given else f"{PREFIX}CONFIG"
+        file = TomlFile(path, self._config, named_by)
         seen: dict[str, str] = {}
         for key, value in file.data.items():
             name = key.replace("-", "_")

@@ -41,11 +41,14 @@ class Logs(logging.Handler):
     Until :meth:`start` records are written where they are made: to standard
     error, as text, from level info on.
 
+    :param standard_error: a descriptor
+
     :ivar dropped: records that were lost because they could not be written fast enough, or at all
     """
 
-    def __init__(self) -> None:
+    def __init__(self, standard_error: int = STANDARD_ERROR) -> None:
         super().__init__()
+        self._standard_error = standard_error
         self._directory = Path.cwd()
         self._level = logging.INFO
         self._file: FileIO | None = None
@@ -196,7 +199,7 @@ class Logs(logging.Handler):
             entry()
             return True
         data = (self.format(entry) + "\n").encode("utf-8", "backslashreplace")
-        fd = STANDARD_ERROR if self._file is None else self._file.fileno()
+        fd = self._standard_error if self._file is None else self._file.fileno()
         try:
             while data:
                 try:

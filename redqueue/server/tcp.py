@@ -8,15 +8,14 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import cast
 
-from tornado.netutil import bind_sockets, bind_unix_socket
-
 from redqueue.protocol.replies import TOO_MANY_CONNECTIONS
 from redqueue.server.acceptor import Acceptor
+from redqueue.server.binding import bind_tcp, bind_unix, shown_address
 from redqueue.server.connection import Connection, Connections, origin_of
 from redqueue.server.tls import MOST_HANDSHAKES, SHUTDOWN_SECONDS, Certificates, reason_of
 
@@ -34,6 +33,7 @@ class Listeners:
     :param connections: all connections
     :param send_timeout: seconds for which a client may leave what it is sent; 0 for as long as the kernel says
     :param handshake_timeout: seconds that a TLS handshake may take
+    :param tls_port: the only port where TLS is spoken, if it is at all; 0 for all of them
 
     :ivar addresses: where clients are accepted
     :ivar encrypted: those of them where TLS is spoken
@@ -46,12 +46,15 @@ class Listeners:
         connections: Connections,
         send_timeout: float = 0.0,
         handshake_timeout: float = 10.0,
+        tls_port: int = 0,
     ) -> None:
         self._factory = factory
         self._connections = connections
         self._send_timeout = send_timeout
+        self._sockets: list[socket.socket] = []
         self._acceptors: list[Acceptor] = []
         self._handshake_timeout = handshake_timeout
+        self._tls_port = tls_port
         self._opening: set[asyncio.Task[None]] = set()
         self._handshakes: dict[asyncio.Task[None], None] = {}
         self._unix_path: Path | None = None
@@ -59,30 +62,54 @@ class Listeners:
         self.encrypted: list[str] = []
         self.failed_handshakes = 0
 
-    async def listen_tcp(self, host: str, port: int, tls: Certificates | None = None) -> None:
-        """Listen on every address of ``host``.
+    def bind_tcp(self, host: str, port: int) -> None:
+        """Take the port on every address of ``host``, without listening.
 
         :param port: 0 for any free one
-        :param tls: what to speak TLS with; None for plain text
         :raises OSError: where that fails
         """
-        for sock in bind_sockets(port, host or None, backlog=BACKLOG):
-            address = sock.getsockname()
-            shown = f"[{address[0]}]" if ":" in address[0] else address[0]
-            self.addresses.append(f"{shown}:{address[1]}")
-            if tls is not None:
-                self.encrypted.append(self.addresses[-1])
-            self._accept(sock, tls)
+        self._add(bind_tcp(host, port))
 
-    async def listen_unix(self, path: Path) -> None:
-        """Listen on a Unix socket; a socket file left behind by a dead server is replaced.
+    def bind_unix(self, path: Path) -> None:
+        """Make a Unix socket, without listening; the file that a dead server has left behind is replaced.
 
         :raises OSError: where that fails
         """
-        sock = bind_unix_socket(str(path), mode=0o660, backlog=BACKLOG)
+        self._add([bind_unix(path)])
         self._unix_path = path
-        self.addresses.append(str(path))
-        self._accept(sock)
+
+    def adopt(self, sockets: Iterable[socket.socket]) -> None:
+        """Take sockets over that somebody else has bound and keeps."""
+        self._add(sockets)
+
+    def has(self, port: int) -> bool:
+        """Whether one of the sockets is for this TCP port."""
+        return any(sock.family != socket.AF_UNIX and sock.getsockname()[1] == port for sock in self._sockets)
+
+    def _add(self, sockets: Iterable[socket.socket]) -> None:
+        for sock in sockets:
+            self._sockets.append(sock)
+            self.addresses.append(shown_address(sock))
+
+    def listen(self, certificates: Certificates | None = None) -> None:
+        """Let clients in.
+
+        :param certificates: what to speak TLS with; None, or one without a context, for plain text everywhere
+        :raises OSError: where that fails
+        """
+        for sock, address in zip(self._sockets, self.addresses, strict=True):
+            try:
+                sock.listen(BACKLOG)
+            except OSError as error:
+                raise OSError(error.errno, f"{address}: {error.strerror}") from None
+            if certificates is not None and certificates.context is not None and self._is_for_tls(sock):
+                self.encrypted.append(address)
+                self._accept(sock, certificates)
+            else:
+                self._accept(sock)
+
+    def _is_for_tls(self, sock: socket.socket) -> bool:
+        return sock.family != socket.AF_UNIX and self._tls_port in (0, sock.getsockname()[1])
 
     @property
     def is_waiting(self) -> bool:
@@ -102,7 +129,7 @@ class Listeners:
         for task in self._handshakes:
             task.cancel()
         if self._unix_path is not None:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError, PermissionError):  # root made it, and we are no longer root
                 os.unlink(self._unix_path)
             self._unix_path = None
 

@@ -6,13 +6,15 @@ import errno
 import logging
 import socket
 import ssl
+from collections.abc import Iterable
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
 from redqueue.access.authenticator import Authenticator
-from redqueue.options import ANY_PORT, Options
+from redqueue.options import ANY_PORT, NO_PORT, Options
+from redqueue.server.binding import shown_address
 from redqueue.server.tls import Certificates
 from redqueue.server.web import changes, pages, probes, reads
 from redqueue.server.web.handler import MAX_BODY, NotFound
@@ -76,17 +78,31 @@ class WebServer:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._server: HTTPServer | None = None
+        self._sockets: list[socket.socket] = []
         self.address = ""
 
-    def listen(self, authenticator: Authenticator | None = None, certificates: Certificates | None = None) -> None:
-        """Answer from here on; what needs the engine answers 503 before :meth:`serve`.
+    def bind(self) -> None:
+        """Take the port, which may be possible as root only. Who connects waits for :meth:`listen`.
 
-        :param authenticator: tells users; None where nobody is asked
-        :param certificates: what to speak HTTPS with; None, or one without a context, for HTTP
         :raises HttpPortInUse: where the port is taken
         """
+        self.adopt(bind_http(self._site.options))
+
+    def adopt(self, sockets: Iterable[socket.socket]) -> None:
+        """Take sockets over that listen."""
+        self._sockets += sockets
+
+    def listen(self, certificates: Certificates | None = None) -> None:
+        """Answer from here on, if there is to be a web page; what needs the engine answers 503 before :meth:`serve`.
+
+        :param certificates: what to speak HTTPS with; None, or one without a context, for HTTP
+        :raises HttpPortInUse: where the port has not been bound before and is taken
+        """
         options = self._site.options
-        self._site.authenticator = authenticator
+        if not self._sockets:
+            if options.http_port == NO_PORT:
+                return
+            self.bind()
         context = certificates.context if certificates is not None else None
         self._server = HTTPServer(
             application(self._site),
@@ -98,18 +114,19 @@ class WebServer:
         )
         if certificates is not None:
             certificates.on_change.append(self._change_certificate)
-        sockets = bind_http(options)
-        self._server.add_sockets(sockets)
-        host, port = sockets[0].getsockname()[:2]
-        scheme = "http" if context is None else "https"
-        self.address = f"{scheme}://[{host}]:{port}/" if ":" in host else f"{scheme}://{host}:{port}/"
+        self._server.add_sockets(self._sockets)
+        self.address = f"{'http' if context is None else 'https'}://{shown_address(self._sockets[0])}/"
 
     def _change_certificate(self, context: ssl.SSLContext | None) -> None:
         if self._server is not None:
             self._server.ssl_options = context  # which Tornado takes for each connection anew
 
-    def serve(self, engine: Engine) -> None:
-        """The journal is replayed: everything is answered."""
+    def serve(self, engine: Engine, authenticator: Authenticator | None) -> None:
+        """The journal is replayed: everything is answered.
+
+        :param authenticator: tells users by their passwords; None where nobody is asked who they are
+        """
+        self._site.authenticator = authenticator
         self._site.engine = engine
 
     def close(self) -> None:
