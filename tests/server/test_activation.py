@@ -170,9 +170,13 @@ def test_tls_is_spoken_on_what_it_was_passed_as_on_what_it_binds(tmp_path: Path)
                 assert wire.get(b"q/peek") == [(b"q/peek", 0, b"x")]
         with tcp() as second:
             ports = port, second.getsockname()[1]
-            with activated(tmp_path / "log", [inet, second], tls_port=ports[1], **files) as server:
-                with server.connect() as plain, Secured(ports[1], made.client()) as wire:
-                    assert plain.get(b"q/peek") == wire.get(b"q/peek") == [(b"q/peek", 0, b"x")]
+            options = {"tls_port": ports[1], **files}
+            with (
+                activated(tmp_path / "log", [inet, second], **options) as server,
+                server.connect() as plain,
+                Secured(ports[1], made.client()) as wire,
+            ):
+                assert plain.get(b"q/peek") == wire.get(b"q/peek") == [(b"q/peek", 0, b"x")]
 
 
 def test_a_server_that_was_passed_nonsense_says_so(tmp_path: Path) -> None:
