@@ -11,9 +11,9 @@ python=${1:?usage: $0 PYTHON}
 packages=(
     memcached beanstalkd redis-server gcc libc6-dev
     php-cli php-memcached libcache-memcached-perl libmemcached-tools libsasl2-modules netcat-openbsd
-    shellcheck strace systemd
+    curl prometheus shellcheck strace systemd
 )
-services=(memcached beanstalkd redis-server)
+services=(memcached beanstalkd redis-server prometheus prometheus-node-exporter)
 
 is_installed() {
     [[ $(dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null) == installed ]]

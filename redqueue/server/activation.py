@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 FIRST = 3
 """The first descriptor that is passed."""
 WEB = "web"
+TLS = "tls"
 _QUEUES = ("memcache", "unix", "unknown", "")
 """Names of sockets for clients of queues; so are those of socket units, which is what systemd writes by default."""
 
@@ -24,15 +25,17 @@ class PassedSockets:
     """Listening sockets of this process that somebody else has bound.
 
     :ivar queues: for clients of queues, TCP and Unix
+    :ivar encrypted: for those of them that speak TLS, where the others do not
     :ivar web: for the web page
     """
 
     queues: list[socket.socket] = field(default_factory=list)
+    encrypted: list[socket.socket] = field(default_factory=list)
     web: list[socket.socket] = field(default_factory=list)
 
     def all(self) -> list[socket.socket]:
         """Every one of them."""
-        return self.queues + self.web
+        return self.queues + self.encrypted + self.web
 
 
 def take_sockets(environment: MutableMapping[str, str], first: int = FIRST) -> PassedSockets:
@@ -55,14 +58,16 @@ def take_sockets(environment: MutableMapping[str, str], first: int = FIRST) -> P
     for fd, name in enumerate(each, first):
         if name == WEB:
             found.web.append(_listening(fd, name))
+        elif name == TLS:
+            found.encrypted.append(_listening(fd, name))
         elif name in _QUEUES or name.endswith(".socket"):
             found.queues.append(_listening(fd, name))
         else:
             raise BadSocket(
                 f"socket {fd} is named {name!r}: write FileDescriptorName=memcache for clients of queues, "
-                f"FileDescriptorName={WEB} for the web page"
+                f"FileDescriptorName={TLS} for those with TLS, FileDescriptorName={WEB} for the web page"
             )
-    if not found.queues and count != "0":
+    if not found.queues and not found.encrypted and count != "0":
         raise BadSocket("there is no socket for clients of queues: add one with FileDescriptorName=memcache")
     return found
 

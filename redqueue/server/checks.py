@@ -91,10 +91,10 @@ CHECKS: tuple[Callable[[Options], Iterable[Complaint]], ...] = (
     check_logdir,
     check_log_file,
     check_users,
-    check_tls,
     check_daemonize,
     check_pid_file,
     check_account,
+    check_tls,
 )
 """Each says what is wrong with some options. They may block."""
 

@@ -94,7 +94,7 @@ class Server:
         self._clock = Clock()
         self._connections = Connections(options.max_connections, options.max_connections_per_address)
         self._listeners = Listeners(
-            self._make_connection, self._connections, options.send_timeout, options.auth_timeout, options.tls_port
+            self._make_connection, self._connections, options.send_timeout, options.auth_timeout
         )
         self._health = Health()
         self._web = WebServer(Site(options, self._health))
@@ -122,14 +122,14 @@ class Server:
         signals = StartSignals()
         self._files = open_files.raise_limit()
         self._connections.most = open_files.most_clients(self._options.max_connections, self._files)
-        self._lock_journal()
-        self._bind()
-        self._launch.become_user()
-        self.access = Access(self._options, asyncio_loop)  # behind that, so that a reload can read what this can
+        self.access = Access(self._options, asyncio_loop)
         self.reload.add(self.access.prepare, ACCESS_OPTIONS)
         self.certificates = Certificates(self._options)
         self.reload.add(self.certificates.prepare, TLS_OPTIONS)
-        self._web.listen(self.certificates)
+        self._lock_journal()
+        self._bind()
+        self._launch.become_user()
+        self._web.listen(self.access.authenticator, self.certificates)
         await self._open_broker()
         self._broker.max_queues = self._options.max_queues
         self._service = Service(self._broker, Requests(COMMANDS, self._options.max_item_size), self, CODECS)
@@ -171,14 +171,14 @@ class Server:
             }
         )
         try:
-            self._listeners.listen(self.certificates)
+            self._listeners.listen()
         except OSError:
             self._close_journal()
             raise
         settle_garbage_collector()
         self._health.phase = ""
         self.reload.start()
-        self._web.serve(Engine(self._figures, self._local_clients), self.access.authenticator)
+        self._web.serve(Engine(self._figures, self._local_clients, self._health))
         log.info("RedQueue %s ready on %s", __version__, self._listeners.addresses[0])
         for address in self._listeners.addresses[1:]:
             log.info("also listening on %s", address)
@@ -211,14 +211,16 @@ class Server:
     def _bind(self) -> None:
         """Take the addresses, which may be possible as root only; no client is let in yet."""
         options, passed = self._options, self._launch.sockets
-        if passed.queues:
-            self._listeners.adopt(passed.queues)
+        tls = self.certificates if self.certificates.context is not None else None
+        if passed.queues or passed.encrypted:
+            self._listeners.adopt(passed.queues, None if options.tls_port or passed.encrypted else tls)
+            self._listeners.adopt(passed.encrypted, self.certificates)
         else:
-            self._listeners.bind_tcp(options.host, options.port)
+            self._listeners.bind_tcp(options.host, options.port, None if options.tls_port else tls)
+            if options.tls_port:
+                self._listeners.bind_tcp(options.host, options.tls_port, tls)
             if options.unix_socket:
                 self._listeners.bind_unix(Path(options.unix_socket))
-        if options.tls_port and not self._listeners.has(options.tls_port):
-            self._listeners.bind_tcp(options.host, options.tls_port)
         if passed.web:
             self._web.adopt(passed.web)
         elif options.http_port != NO_PORT:
@@ -289,7 +291,9 @@ class Server:
     # -- new settings ---------------------------------------------------------------
 
     def _begin_reload(self) -> None:
-        if not self._ending:
+        if self._health.phase:
+            log.warning("SIGHUP: not yet, the server is %s; what it has read is new enough", self._health.phase)
+        elif not self._ending:
             log.info("SIGHUP: reading the configuration again")
             self.reload.begin()
 
@@ -325,9 +329,11 @@ class Server:
         self._sync_later()
 
     def _maintain_later(self) -> None:
+        self._maintenance_due = time.monotonic() + MAINTAIN_SECONDS
         self._loop.call_later(MAINTAIN_SECONDS, self._maintain)
 
     def _maintain(self) -> None:
+        self._figures.loop_lag.observe(max(0.0, time.monotonic() - self._maintenance_due))
         self._clock.tick()
         self._commit.maintain()
         self._maintain_later()

@@ -29,7 +29,7 @@ class Health:
         """Why the server should get no clients now; empty where it is ready for them."""
         reasons = [self.phase] if self.phase else []
         if self._broker is not None:
-            reasons += filter(None, (self._broker.failure, self._broker.shortage))
+            reasons += filter(None, (self._broker.failure, self._broker.shortage, self._broker.over_limit))
             if self._broker.draining:
                 reasons.append("draining: it takes no new items, gets and deletes go on")
         return reasons

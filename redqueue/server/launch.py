@@ -47,6 +47,8 @@ class Launch:
             self.sockets: PassedSockets = take_sockets(environment)
         except (ValueError, BadSocket) as error:
             raise BadOption(str(error)) from None
+        if self.sockets.encrypted and not options.tls_cert:
+            raise BadOption("the socket named tls wants the options tls_cert and tls_key")
 
     def detach(self) -> None:
         """With ``--daemonize``: go on in the background. Call before there are files, threads or a loop."""

@@ -33,7 +33,6 @@ class Listeners:
     :param connections: all connections
     :param send_timeout: seconds for which a client may leave what it is sent; 0 for as long as the kernel says
     :param handshake_timeout: seconds that a TLS handshake may take
-    :param tls_port: the only port where TLS is spoken, if it is at all; 0 for all of them
 
     :ivar addresses: where clients are accepted
     :ivar encrypted: those of them where TLS is spoken
@@ -46,15 +45,13 @@ class Listeners:
         connections: Connections,
         send_timeout: float = 0.0,
         handshake_timeout: float = 10.0,
-        tls_port: int = 0,
     ) -> None:
         self._factory = factory
         self._connections = connections
         self._send_timeout = send_timeout
-        self._sockets: list[socket.socket] = []
+        self._sockets: list[tuple[socket.socket, Certificates | None]] = []
         self._acceptors: list[Acceptor] = []
         self._handshake_timeout = handshake_timeout
-        self._tls_port = tls_port
         self._opening: set[asyncio.Task[None]] = set()
         self._handshakes: dict[asyncio.Task[None], None] = {}
         self._unix_path: Path | None = None
@@ -62,54 +59,51 @@ class Listeners:
         self.encrypted: list[str] = []
         self.failed_handshakes = 0
 
-    def bind_tcp(self, host: str, port: int) -> None:
+    def bind_tcp(self, host: str, port: int, tls: Certificates | None = None) -> None:
         """Take the port on every address of ``host``, without listening.
 
         :param port: 0 for any free one
+        :param tls: what to speak TLS with; None for plain text
         :raises OSError: where that fails
         """
-        self._add(bind_tcp(host, port))
+        self._add(bind_tcp(host, port), tls)
 
     def bind_unix(self, path: Path) -> None:
         """Make a Unix socket, without listening; the file that a dead server has left behind is replaced.
 
         :raises OSError: where that fails
         """
-        self._add([bind_unix(path)])
+        self._add([bind_unix(path)], None)
         self._unix_path = path
 
-    def adopt(self, sockets: Iterable[socket.socket]) -> None:
-        """Take sockets over that somebody else has bound and keeps."""
-        self._add(sockets)
+    def adopt(self, sockets: Iterable[socket.socket], tls: Certificates | None = None) -> None:
+        """Take sockets over that somebody else has bound and keeps.
 
-    def has(self, port: int) -> bool:
-        """Whether one of the sockets is for this TCP port."""
-        return any(sock.family != socket.AF_UNIX and sock.getsockname()[1] == port for sock in self._sockets)
+        :param tls: what to speak TLS with, but for Unix sockets; None for plain text
+        """
+        self._add(sockets, tls)
 
-    def _add(self, sockets: Iterable[socket.socket]) -> None:
+    def _add(self, sockets: Iterable[socket.socket], tls: Certificates | None) -> None:
         for sock in sockets:
-            self._sockets.append(sock)
             self.addresses.append(shown_address(sock))
+            if sock.family == socket.AF_UNIX:
+                self._sockets.append((sock, None))
+            else:
+                self._sockets.append((sock, tls))
+                if tls is not None:
+                    self.encrypted.append(self.addresses[-1])
 
-    def listen(self, certificates: Certificates | None = None) -> None:
+    def listen(self) -> None:
         """Let clients in.
 
-        :param certificates: what to speak TLS with; None, or one without a context, for plain text everywhere
         :raises OSError: where that fails
         """
-        for sock, address in zip(self._sockets, self.addresses, strict=True):
+        for (sock, tls), address in zip(self._sockets, self.addresses, strict=True):
             try:
                 sock.listen(BACKLOG)
             except OSError as error:
                 raise OSError(error.errno, f"{address}: {error.strerror}") from None
-            if certificates is not None and certificates.context is not None and self._is_for_tls(sock):
-                self.encrypted.append(address)
-                self._accept(sock, certificates)
-            else:
-                self._accept(sock)
-
-    def _is_for_tls(self, sock: socket.socket) -> bool:
-        return sock.family != socket.AF_UNIX and self._tls_port in (0, sock.getsockname()[1])
+            self._accept(sock, tls)
 
     @property
     def is_waiting(self) -> bool:
@@ -159,7 +153,11 @@ class Listeners:
         try:
             await asyncio.get_running_loop().connect_accepted_socket(factory, sock)
         except Exception as error:
-            log.warning("a connection from %s ended before it began: %s", origin or "a local client", error)
+            log.warning(
+                "a connection ended before it began: %s",
+                error,
+                extra={"repeats": "connections that ended before they began", "fields": {"origin": origin}},
+            )
             if connection.number == 0:
                 self._connections.leave(origin)
 

@@ -54,7 +54,9 @@ def test_one_option_in_two_spellings(path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("variable", ["REDQUEUE_COMPILE", "REDQUEUE_SERVICE_HOST", "REDQUEUE_PORT_12345_TCP", "PATH"])
+@pytest.mark.parametrize(
+    "variable", ["REDQUEUE_SERVICE_HOST", "REDQUEUE_PORT_12345_TCP", "REDQUEUE_DELIVERIES", "PATH"]
+)
 def test_variables_that_are_none_of_ours_are_left_alone(variable: str) -> None:
     load([], {variable: "x"})
 
@@ -98,3 +100,10 @@ def test_the_file_is_read_anew_and_found_from_the_directory_of_the_start(
     path.unlink()
     with pytest.raises(BadOption, match=r"^REDQUEUE_CONFIG=redqueue\.toml cannot be read: No such file"):
         sources.load()
+
+
+def test_options_that_do_not_go_together_are_complained_of_where_they_are_set(path: Path) -> None:
+    path.write_text('\nmax_disk = "100mb"\n')
+    (found,) = complaints(f"--config={path}")
+    assert found.startswith(f"{path}:2: max_disk wants at least 4 times segment_size")
+    assert complaints("--max_disk=100mb")[0].startswith("--max_disk wants at least 4 times segment_size")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +24,8 @@ from tests.server_process import ROOT, ServerProcess, Wire, wait_until
 
 FIRST = 200
 """A number from which on the descriptors of a test's process are free."""
+FOR_SERVERS = 250
+"""Another one, which no socket object of this process has, that would close it when it is collected."""
 
 
 @pytest.fixture
@@ -69,7 +73,7 @@ def test_each_has_its_purpose(passed: list[socket.socket], names: str) -> None:
     found = take(passed, LISTEN_FDNAMES=names)
     assert [sock.getsockname() for sock in found.queues] == [passed[0].getsockname()]
     assert [sock.getsockname() for sock in found.web] == [passed[1].getsockname()]
-    for sock in found.all():
+    for sock in found.all():  # nothing of this reaches what the server may start
         assert not sock.get_inheritable()
         assert not sock.getblocking()
         sock.close()
@@ -117,23 +121,25 @@ import os, sys
 sockets = [int(fd) for fd in sys.argv[1].split(",")]
 for number, fd in enumerate(sockets, 3):
     os.dup2(fd, number)
-os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(sockets)))
-os.execv(sys.argv[2], sys.argv[2:])
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(sockets)), LISTEN_FDNAMES=sys.argv[2])
+os.execv(sys.argv[3], sys.argv[3:])
 """
 
 
-def activated(logdir: Path, sockets: list[socket.socket], **options: object) -> ServerProcess:
-    """A server that gets these sockets."""
+def activated(logdir: Path, sockets: list[socket.socket], names: str = "", **options: object) -> ServerProcess:
+    """A server that gets these sockets, under these names."""
     server = ServerProcess(logdir, **options)
-    server.inherited = [os.dup2(sock.fileno(), number) for number, sock in enumerate(sockets, FIRST)]
-    server.command = [sys.executable, "-c", PASS, ",".join(map(str, server.inherited)), *server.command]
+    server.inherited = [os.dup2(sock.fileno(), number) for number, sock in enumerate(sockets, FOR_SERVERS)]
+    server.command = [sys.executable, "-c", PASS, ",".join(map(str, server.inherited)), names, *server.command]
     return server
 
 
 @pytest.fixture(autouse=True)
 def _no_descriptor_stays() -> Iterator[None]:
     yield
-    os.closerange(FIRST, FIRST + 10)
+    gc.collect()
+    for first in (FIRST, FOR_SERVERS):
+        os.closerange(first, first + 10)
 
 
 def test_a_server_serves_what_it_was_passed_and_clients_wait_while_it_restarts(tmp_path: Path) -> None:
@@ -157,26 +163,14 @@ def test_a_server_serves_what_it_was_passed_and_clients_wait_while_it_restarts(t
                 assert waiting.line() == b"VALUE q 0 1"
 
 
-def test_tls_is_spoken_on_what_it_was_passed_as_on_what_it_binds(tmp_path: Path) -> None:
-    made = Certificates(tmp_path)
-    files = {"tls_cert": made.cert, "tls_key": made.key}
-    with tcp() as inet, socket.socket(socket.AF_UNIX) as local:
-        local.bind(str(tmp_path / "s"))
-        local.listen()
-        port = inet.getsockname()[1]
-        with activated(tmp_path / "log", [inet, local], **files), Wire.unix(tmp_path / "s") as other:
-            assert other.put(b"q", b"x") == b"STORED"
-            with Secured(port, made.client()) as wire:
-                assert wire.get(b"q/peek") == [(b"q/peek", 0, b"x")]
-        with tcp() as second:
-            ports = port, second.getsockname()[1]
-            options = {"tls_port": ports[1], **files}
-            with (
-                activated(tmp_path / "log", [inet, second], **options) as server,
-                server.connect() as plain,
-                Secured(ports[1], made.client()) as wire,
-            ):
-                assert plain.get(b"q/peek") == wire.get(b"q/peek") == [(b"q/peek", 0, b"x")]
+def test_a_socket_for_the_web_page(tmp_path: Path) -> None:
+    with tcp() as queues, tcp() as web, activated(tmp_path / "log", [queues, web], "memcache:web") as server:
+        host, port = web.getsockname()
+        with urllib.request.urlopen(f"http://{host}:{port}/readyz", timeout=20) as answer:
+            assert answer.status == 200
+        with server.connect() as wire:
+            assert wire.ask(b"version").startswith(b"VERSION")
+        assert server.stop() == 0
 
 
 def test_a_server_that_was_passed_nonsense_says_so(tmp_path: Path) -> None:
@@ -185,6 +179,22 @@ def test_a_server_that_was_passed_nonsense_says_so(tmp_path: Path) -> None:
         server.launch()
         assert server.wait() == 2
         assert re.search(r"^redqueue_server.py: socket 3 \(\) does not listen: write Accept=no", server.log)
+
+
+def test_a_socket_for_tls(tmp_path: Path) -> None:
+    with tcp() as plain, tcp() as encrypted:
+        server = activated(tmp_path / "log", [plain, encrypted], "memcache:tls")
+        server.launch()
+        assert server.wait() == 2
+        assert "the socket named tls wants the options tls_cert and tls_key" in server.log
+        certificates = Certificates(tmp_path)
+        server = activated(tmp_path / "log", [plain, encrypted], "memcache:tls", tls_cert=certificates.both)
+        with server:
+            _, port = encrypted.getsockname()
+            with Secured(port, certificates.client()) as wire:
+                assert wire.ask(b"version").startswith(b"VERSION")
+            with server.connect() as other:
+                assert other.ask(b"version").startswith(b"VERSION")
 
 
 @pytest.mark.extra

@@ -229,6 +229,20 @@ class TestHandler:
         with pytest.raises(BadOption, match=r"log_file=/ cannot be opened: Is a directory"):
             pipe.logs.prepare(load(["--log_file=/"], {}).options)
 
+    def test_the_journal_of_systemd_gets_priorities_and_no_times(
+        self, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        found = os.fstat(pipe._writer)
+        for stream, line in ((f"{found.st_dev}:{found.st_ino}", "<4>careful n=1"), ("1:1", " WARNING careful n=1")):
+            monkeypatch.setenv("JOURNAL_STREAM", stream)
+            pipe.logs.prepare(load([], {}).options)()
+            pipe.log.warning("careful", extra={"fields": {"n": 1}})
+            assert os.read(pipe._reader, 1000).decode().endswith(f"{line}\n")
+        monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
+        pipe.logs.prepare(load([], {}).options)()
+        pipe.log.error("broken", exc_info=(ValueError, caught(ValueError("x")), None))
+        assert all(line.startswith("<3>") for line in pipe.read_to_the_end().splitlines())
+
     def test_repeats_are_counted_at_the_end_at_the_latest(self, pipe: Pipe) -> None:
         pipe.logs.start()
         for number in range(20):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -11,6 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from redqueue.config.configuration import Configuration
+from redqueue.config.kinds import BadOption
+from redqueue.config.load import Sources
+from redqueue.options import Options
+from redqueue.server.reload import Apply, Prepare, Reload
 from tests.server_process import ServerProcess, wait_until
 
 
@@ -222,3 +228,92 @@ def _ignores_or_catches_hangup(server: ServerProcess) -> bool:
     status = Path(f"/proc/{server.process.pid}/status").read_text()
     masks = re.findall(r"^Sig(?:Ign|Cgt):\s+(\w+)$", status, re.MULTILINE)
     return any(int(mask, 16) & 1 for mask in masks)
+
+
+class TestParts:
+    """What takes part in a reload, without a server."""
+
+    @staticmethod
+    def reload(path: Path) -> tuple[Reload, list[str]]:
+        sources, done = Sources([f"--config={path}"], {}), list[str]()
+
+        def put_in_force(configuration: Configuration) -> Iterator[None]:
+            done.append(f"prefetch {configuration.options.prefetch}, port {configuration.options.port}")
+            yield
+
+        reload = Reload(sources, sources.load(), put_in_force)
+        reload.on_begin, reload.on_end = lambda: done.append("begin"), lambda: done.append("end")
+        return reload, done
+
+    def test_all_are_prepared_in_a_thread_before_any_is_put_in_force(self, tmp_path: Path) -> None:
+        path = tmp_path / "redqueue.toml"
+        path.write_text("")
+        reload, done = self.reload(path)
+        main = threading.get_ident()
+
+        def part(name: str) -> Prepare:
+            def prepare(options: Options) -> Apply:
+                assert threading.get_ident() != main
+                done.append(f"prepare {name} {options.port}")
+                return lambda: done.append(f"apply {name} {threading.get_ident() == main}")
+
+            return prepare
+
+        reload.add(part("a"), ("port",))
+        reload.add(part("b"), ())
+        path.write_text("port = 5\nhost = 'x'\nprefetch = 2")
+        found = asyncio.run(reload.run())
+        assert [(each.name, each.needs_restart) for each in found] == [
+            ("host", True),
+            ("port", False),
+            ("prefetch", False),
+        ]
+        assert done == [
+            "begin",
+            "prepare a 5",
+            "prepare b 5",
+            "apply a True",
+            "apply b True",
+            "prefetch 2, port 5",
+            "end",
+        ]
+        assert (reload.configuration.options.host, reload.configuration.options.port) == ("127.0.0.1", 5)
+
+    def test_where_one_cannot_nobody_does(self, tmp_path: Path) -> None:
+        path = tmp_path / "redqueue.toml"
+        path.write_text("")
+        reload, done = self.reload(path)
+
+        def good(options: Options) -> Apply:
+            return lambda: done.append("must not be")
+
+        def bad(options: Options) -> Apply:
+            raise BadOption("tls_cert: the file is bad")
+
+        for part in (good, bad, bad):
+            reload.add(part, ())
+        path.write_text("prefetch = 2")
+        with pytest.raises(BadOption) as caught:
+            asyncio.run(reload.run())
+        assert str(caught.value).splitlines() == ["tls_cert: the file is bad"] * 2
+        assert done == ["begin", "end"]
+        assert reload.configuration.options.prefetch == 1
+
+    def test_what_is_asked_before_the_start_is_done_behind_it_and_once(self, tmp_path: Path) -> None:
+        path = tmp_path / "redqueue.toml"
+        path.write_text("")
+        reload, done = self.reload(path)
+
+        async def live() -> None:
+            over = asyncio.Event()
+            reload.on_end = over.set
+            reload.begin()
+            reload.begin()
+            await asyncio.sleep(0.01)
+            assert done == []
+            reload.start()
+            reload.begin()
+            await over.wait()
+
+        asyncio.run(live())
+        assert done == ["begin", "prefetch 1, port 12345"]
