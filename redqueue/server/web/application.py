@@ -90,8 +90,8 @@ class WebServer:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._server: HTTPServer | None = None
-        self._acceptors: list[Acceptor] = []
         self._sockets: list[socket.socket] = []
+        self._acceptors: list[Acceptor] = []
         self.address = ""
 
     def bind(self) -> None:
