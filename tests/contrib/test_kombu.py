@@ -10,17 +10,20 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
-from amqp.exceptions import PreconditionFailed, ResourceError
+from amqp.exceptions import AccessRefused, PreconditionFailed, ResourceError
 from kombu import Connection, Consumer, Exchange, Queue
 
 from redqueue.contrib.kombu import channel as channels
 from redqueue.contrib.kombu import messages
 from redqueue.contrib.kombu.names import Names
+from tests.certificates import Certificates
 from tests.contrib.figures import figures, queues_with_items
 from tests.server_process import ROOT, ServerProcess, wait_until
+from tests.users_file import write_users
 
 TRANSPORT = "redqueue.contrib.kombu:Transport"
 JOBS = Queue("jobs", Exchange("jobs", "direct"), routing_key="jobs")
@@ -559,6 +562,56 @@ class TestConnections:
         inbox.channel.ask(channels.WAIT)
         inbox.expect_nothing()
         assert _gets(server) == before
+
+
+class TestAccess:
+    @pytest.fixture
+    def guarded(self, tmp_path: Path) -> Iterator[ServerProcess]:
+        users = write_users(tmp_path / "users", shop="se:cret/ reader=shop.# writer=shop.#")
+        with ServerProcess(tmp_path / "journal", users=users) as server:
+            yield server
+
+    def test_a_user_with_nothing_but_its_own_queues(self, guarded: ServerProcess) -> None:
+        url = f"redqueue://shop:se%3Acret%2F@127.0.0.1:{guarded.port}/shop"
+        news = Exchange("news", "fanout")
+        with Connection(url, transport=TRANSPORT) as connection:
+            inbox = Inbox(connection, JOBS, Queue("mine", news, auto_delete=True))
+            publish(connection, "a")
+            connection.Producer().publish("b", exchange=news)
+            assert sorted(message.payload for message in inbox.drain(2)) == ["a", "b"]
+            inbox.consumer.cancel()
+            publish(connection, "c", "d")
+            assert JOBS(connection.default_channel).purge() == 2
+            assert JOBS(connection.default_channel).queue_declare().message_count == 0
+
+    @pytest.mark.parametrize("user", ["shop:wrong@", "nobody:se%3Acret%2F@"])
+    def test_a_wrong_password(self, user: str, guarded: ServerProcess) -> None:
+        url = f"redqueue://{user}127.0.0.1:{guarded.port}/shop"
+        with Connection(url, transport=TRANSPORT) as connection, pytest.raises(AccessRefused):
+            connection.connect()
+
+    def test_no_password(self, guarded: ServerProcess) -> None:
+        url = f"redqueue://127.0.0.1:{guarded.port}/shop"
+        with (
+            Connection(url, transport=TRANSPORT) as connection,
+            pytest.raises(connection.connection_errors, match="after it said: CLIENT_ERROR"),
+        ):
+            publish(connection, "a")
+
+    def test_tls(self, tmp_path: Path) -> None:
+        made = Certificates(tmp_path)
+        with ServerProcess(tmp_path / "journal", tls_cert=made.cert, tls_key=made.key) as server:
+            query = f"ssl_ca_certs={made.ca}&ssl_cert_reqs=CERT_REQUIRED"
+            with Connection(f"redqueue://127.0.0.1:{server.port}//?{query}", transport=TRANSPORT) as connection:
+                inbox = Inbox(connection, JOBS, prefetch=20)
+                publish(connection, *(str(number) * 50_000 for number in range(10)))
+                assert [message.payload[0] for message in inbox.drain(10)] == list("0123456789")
+                inbox.expect_nothing()
+            for trusting_nobody in (True, {"cert_reqs": "CERT_REQUIRED"}):
+                with connect(server, ssl=trusting_nobody) as connection, pytest.raises(connection.connection_errors):
+                    connection.connect()
+            with connect(server, ssl={"cert_reqs": "CERT_NONE"}) as connection:
+                connection.connect()
 
 
 def _gets(server: ServerProcess) -> str:

@@ -524,9 +524,21 @@ class Channel(virtual.Channel):
 
     def _purge(self, queue: str) -> int:
         size = self._size(queue)
-        keys = [self.broker.names.queue(queue, step) for step in self._steps]
-        self.broker.command.ask(b"".join(b"flush %b\r\n" % key for key in keys), len(keys))
+        for step in self._steps:
+            key = self.broker.names.queue(queue, step)
+            (reply,) = self.broker.command.ask(b"flush %b\r\n" % key)
+            if reply.line != b"OK":  # it takes an administrator
+                self._empty(key)
         return size
+
+    def _empty(self, key: bytes) -> None:
+        """Take and acknowledge all that is ready."""
+        request = b"gats 60 %b%b/t=0\r\n" % (key, _PREFETCH)
+        while values := [
+            value for reply in self.broker.command.ask(request * _BATCH, _BATCH) for value in reply.values
+        ]:
+            ends = b"".join(b"md %b C%d\r\n" % (key, value.token) for value in values)
+            self.broker.command.ask(ends, len(values))
 
     def _has_queue(self, queue: str, **options: Any) -> bool:
         return queue in self.broker.declared or self._figure(queue, b"items") > 0

@@ -98,6 +98,7 @@ class Connection:
         self._values: list[Value] = []
         self._expected: deque[Receiver] = deque()
         self._over = False
+        self._complaint = b""
         self._socket = _connect(address)
         _connections.add(self)
         if address.user:
@@ -158,7 +159,8 @@ class Connection:
                 self._expected.popleft()(reply)
             if lost:
                 self._over = True
-                raise ServerLost(f"{self.address}: {lost}")
+                complaint = f", after it said: {_text(self._complaint)}" if self._complaint else ""
+                raise ServerLost(f"{self.address}: {lost}{complaint}")
 
     def settle(self) -> None:
         """Wait until all that was sent is answered."""
@@ -234,6 +236,7 @@ class Connection:
             words = line.split()
             if words[:1] not in ([b"VALUE"], [b"VA"]):
                 del self._input[: end + 2]
+                self._complaint = line if words and words[0].endswith(b"ERROR") else b""
                 values, self._values = tuple(self._values), []
                 return Reply(line, values)
             is_meta = words[0] == b"VA"
