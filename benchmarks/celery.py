@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks import rabbitmq, servers
@@ -63,7 +64,7 @@ def main() -> int:
             version = BROKERS[name][0]()
             if version is None:
                 if number == 0:
-                    print(f"{name} is not installed: apt-get install {name}", file=sys.stderr)
+                    print(f"{name} is not measured; it takes: {BROKERS[name][2]}", file=sys.stderr)
                 continue
             found = _measure(name, arguments.tasks, arguments.concurrency)
             print(f"round {number + 1}, {name} {version}: {found}", file=sys.stderr, flush=True)
@@ -168,11 +169,15 @@ def _rabbitmq(directory: Path) -> Iterator[str]:
 
 
 BROKERS = {
-    "redqueue": (lambda: servers.version(OURS), _redqueue),
-    "redis-server": (lambda: servers.version("redis"), _redis),
-    "rabbitmq-server": (rabbitmq.version, _rabbitmq),
+    "redqueue": (lambda: servers.version(OURS), _redqueue, ""),
+    "redis-server": (
+        lambda: servers.version("redis") if find_spec("redis") else None,
+        _redis,
+        "apt-get install redis-server; pip install redis",
+    ),
+    "rabbitmq-server": (rabbitmq.version, _rabbitmq, "apt-get install rabbitmq-server"),
 }
-"""By name: its version, and how one is started."""
+"""By name: its version, None where something is missing; how one is started; what installs what it needs."""
 
 if __name__ == "__main__":
     sys.exit(main())

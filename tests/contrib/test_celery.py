@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
@@ -21,9 +22,9 @@ from tests.server_process import ROOT, ServerProcess, wait_until
 
 SECONDS = 60.0
 RETRIED_TASKS = int(os.environ.get("REDQUEUE_CELERY_TASKS", "300"))
-"""10,000 took 75 s on two shared cores."""
+"""10,000, with as many retries, took 205 s on a fifth of two cores."""
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(2000 if RETRIED_TASKS > 1000 else 240)
 
 
 @pytest.fixture(scope="module")
@@ -142,11 +143,9 @@ class TestOneWorker:
         numbers = range(RETRIED_TASKS)
         for number in numbers:
             send(app, "retried", f"retried-{number}", number % 3)
-        wait_until(
-            lambda: len(crowd.noted("ran")) >= RETRIED_TASKS and not figures(shared_server, "celery")["items"],
-            240,
-            "the end of all tasks",
-        )
+        deadline = time.monotonic() + 1800
+        while figures(shared_server, "celery")["items"] and time.monotonic() < deadline:
+            time.sleep(0.2)  # thousands of tasks take a while, and should have the processor for themselves
         times = Counter(line.split()[1] for line in crowd.noted("ran"))
         assert times == {f"retried-{number}": 1 for number in numbers}
 

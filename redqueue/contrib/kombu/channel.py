@@ -202,6 +202,8 @@ class Channel(virtual.Channel):
         if queue is None:
             return
         if not self.closed:
+            if self._held:
+                self.broker.keep_touching(beyond_the_loop=True)
             self._end_waiting()
             for held in [held for held in self._inbox if held.queue == queue]:
                 self._inbox.remove(held)
@@ -244,9 +246,10 @@ class Channel(virtual.Channel):
 
     def deliver(self) -> bool:
         """Hand one message to its consumer; False where none is there."""
-        if not self._inbox:
-            return False
-        held = self._inbox.popleft()
+        with self._held_lock:
+            if not self._inbox:
+                return False
+            held = self._inbox.popleft()
         self._order.rotate(held.queue)
         if held.queue not in self._no_ack:
             self._hold(held)
@@ -319,7 +322,8 @@ class Channel(virtual.Channel):
         if reply.line.endswith(b"h1"):
             held.message["properties"].setdefault("delivery_info", {})["redelivered"] = True
             held.message["redelivered"] = True
-        self._inbox.append(held)
+        with self._held_lock:
+            self._inbox.append(held)
 
     def _message(self, key: bytes, value: Value) -> Message | None:
         """The message that an item is; an item that is none is set aside."""
@@ -505,13 +509,11 @@ class Channel(virtual.Channel):
         table[:] = [row for row in table if not is_over(row)]
 
     def _lookup(self, exchange: str, routing_key: str, default: str | None = None) -> Any:
-        if exchange and not self._matches(exchange, routing_key):
-            self.broker.bindings.of(self.broker.command, exchange, cached=False)
+        if exchange and self.typeof(exchange).type == "direct":
+            found = self.typeof(exchange).lookup(self.get_table(exchange), exchange, routing_key, None)
+            if not found:  # a reply queue may be a moment old; who listens to topics can do without a moment of them
+                self.broker.bindings.of(self.broker.command, exchange, cached=False)
         return super()._lookup(exchange, routing_key, default)
-
-    def _matches(self, exchange: str, routing_key: str) -> bool:
-        found = self.typeof(exchange).lookup(self.get_table(exchange), exchange, routing_key, None)
-        return bool(found)
 
     def _bindings(self, exchange: str) -> Iterable[Binding]:
         return self.broker.bindings.of(self.broker.command, exchange)
@@ -564,7 +566,7 @@ class Channel(virtual.Channel):
                 self.give_back_all()
                 for queue in self._consumed:
                     if self.connection.declared.get(queue, Traits()).temporary:
-                        self.queue_delete(queue)
+                        self.queue_delete(queue, if_unused=True)
                 command.settle()  # before the line closes, which would give back what was acknowledged just now
         if self._line is not None:
             if self.connection is not None:

@@ -114,16 +114,15 @@ class Transport(virtual.Transport):
         while True:
             if any(channel.deliver() for channel in list(self.channels)):
                 return
-            now = monotonic()
-            left = WAIT if deadline is None else max(0.0, deadline - now)
+            left = WAIT if deadline is None else max(0.0, deadline - monotonic())
             if asks:
                 for channel in list(self.channels):
                     channel.ask(left)
-            elif not any(channel.is_answered_by(now) for channel in self.channels) or (
-                deadline is not None and now > deadline + _GRACE
-            ):
-                raise TimeoutError
             asks = left > 0
+            if deadline is not None and not left:
+                now = monotonic()
+                if now > deadline + _GRACE or not any(channel.is_answered_by(now) for channel in self.channels):
+                    raise TimeoutError
             lines = [line for channel in self.channels if (line := channel.line) is not None]
             wait_for([self.command.fileno(), *[line.fileno() for line in lines]], left or _GRACE)
             self.command.read()
@@ -184,16 +183,18 @@ class Transport(virtual.Transport):
 
     # -- what is held -------------------------------------------------------------
 
-    def keep_touching(self) -> None:
+    def keep_touching(self, *, beyond_the_loop: bool = False) -> None:
         """Something is held from here on.
 
         The timers of the event loop do for the worker whose tasks run in child
         processes. In all others a task may keep the loop from them, so there a
         thread looks after what is held.
+
+        :param beyond_the_loop: whether the loop may end before what is held is done with
         """
-        if self._keeper is None and not self._keeps:
+        if self._keeper is None and (beyond_the_loop or not self._keeps):
             self._keeps = True
-            if self._loop is None or not _has_children():
+            if beyond_the_loop or self._loop is None or not _has_children():
                 self._keeper = Keeper(self)
                 self._keeper.start()
 
