@@ -1,4 +1,4 @@
-"""A channel: the queues it consumes, what it holds of them, and how it publishes.
+"""A channel: the queues it consumes, and what it holds of them.
 
 What it reserves belongs to a connection of its own, its line, on which it waits
 for messages; all else goes over the command connection, which never waits. So
@@ -10,11 +10,9 @@ held, as long as it lives.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty
@@ -27,9 +25,9 @@ from kombu.utils.scheduling import cycle_by_name
 from kombu.utils.uuid import uuid
 
 from redqueue.contrib.kombu import messages
-from redqueue.contrib.kombu.bindings import LEASE, Binding
 from redqueue.contrib.kombu.messages import Message
-from redqueue.contrib.kombu.wire import Connection, Reply, ServerLost, Value, check_stored
+from redqueue.contrib.kombu.routing import BATCH, NO_LIMIT, RoutingChannel, Traits
+from redqueue.contrib.kombu.wire import Connection, Reply, ServerLost, Value
 
 if TYPE_CHECKING:
     from redqueue.contrib.kombu.transport import Transport
@@ -39,17 +37,9 @@ WAIT = 30.0
 LATE = 30.0
 """Seconds after which an answer to it is missing."""
 
-_BATCH = 16
-"""Messages asked for in one go."""
 _LINE_MOST = 8000
 """Bytes of a request line, of which the server takes 8192."""
-_PREFETCH = b"/prefetch=1073741824"
-"""No limit: the channel counts what it holds by itself."""
 _WAKE_SECONDS = 60
-_TRANSIENT = 1
-
-Row = tuple[str, "str | None", str]
-"""A binding as kombu has it: routing key, pattern, queue."""
 
 logger = logging.getLogger("redqueue.contrib.kombu")
 
@@ -65,29 +55,6 @@ class Held:
     key: bytes
     token: int
     message: Message
-
-
-@dataclass(frozen=True)
-class Traits:
-    """What was declared of a queue.
-
-    :ivar ttl: seconds that its messages live; 0 for ever
-    :ivar temporary: whether it goes with its consumer
-    """
-
-    ttl: float = 0.0
-    temporary: bool = False
-
-
-def traits(auto_delete: bool = False, exclusive: bool = False, arguments: Any = None, **_: Any) -> Traits:
-    """What the declaration of a queue says, in AMQP's words."""
-    arguments = arguments or {}
-    expires = float(arguments.get("x-expires") or 0) / 1000
-    ttl = float(arguments.get("x-message-ttl") or 0) / 1000
-    temporary = bool(auto_delete or exclusive or expires)
-    if temporary:
-        ttl = min(ttl or expires or LEASE, max(expires, LEASE))
-    return Traits(ttl, temporary)
 
 
 class QoS(virtual.QoS):
@@ -109,38 +76,29 @@ class QoS(virtual.QoS):
         return []
 
 
-class Channel(virtual.Channel):
+class Channel(RoutingChannel):
     """A channel. Made by the transport."""
 
     QoS = QoS
-    supports_fanout = True
     do_restore = False
-    connection: Transport
 
-    priority_steps: Iterable[int] = (0, 3, 6, 9)
-    """Each message goes to the highest step that is not above its priority."""
     queue_order_strategy = "round_robin"
     """Which of several queues comes first: ``round_robin``, ``sorted`` or ``priority``, as with kombu's Redis."""
     reserve_timeout = 60
     """Seconds after which the server takes back what a process holds that lives, but does nothing any more."""
     dead_letters = True
     """Whether a message that is rejected, not to be requeued, becomes a dead letter; else it is dropped."""
-    transient_ttl = 86400.0
-    """Seconds that a transient message lives in a queue that this process has not declared; 0 for ever."""
 
     from_transport_options = (
-        *virtual.Channel.from_transport_options,
-        "priority_steps",
+        *RoutingChannel.from_transport_options,
         "queue_order_strategy",
         "reserve_timeout",
         "dead_letters",
-        "transient_ttl",
     )
 
     def __init__(self, connection: Transport, **options: Any) -> None:
         super().__init__(connection, **options)
         self._check_options()
-        self._steps = sorted(set(self.priority_steps) | {0}, reverse=True)
         self._order = cycle_by_name(self.queue_order_strategy)()
         self._wake_key = connection.names.wake(uuid())
         self._line: Connection | None = None
@@ -155,25 +113,7 @@ class Channel(virtual.Channel):
         self._held: dict[int, Held] = {}
         self._held_lock = threading.Lock()
 
-    @property
-    def broker(self) -> Transport:
-        """The transport.
-
-        :raises ServerLost: where the channel is closed, so that whoever retries makes a new one
-        """
-        if self.connection is None:
-            raise ServerLost("the channel is closed")
-        return self.connection
-
-    @property
-    def state(self) -> Any:
-        """Exchanges and bindings that this connection has declared."""
-        return self.broker.state
-
     def _check_options(self) -> None:
-        steps = list(self.priority_steps)
-        if not all(isinstance(step, int) and self.min_priority <= step <= self.max_priority for step in steps):
-            raise ValueError(f"transport option priority_steps takes numbers from 0 to 9, not {steps!r}")
         if not 3 <= self.reserve_timeout <= 86400:
             raise ValueError(f"transport option reserve_timeout takes 3 to 86400 seconds, not {self.reserve_timeout!r}")
         if self.queue_order_strategy not in ("round_robin", "sorted", "priority"):
@@ -269,17 +209,17 @@ class Channel(virtual.Channel):
     def _room(self) -> int:
         estimate = self.qos.can_consume_max_estimate()
         if estimate is None:
-            return _BATCH - len(self._inbox)
+            return BATCH - len(self._inbox)
         if not self.qos.can_consume():
             return 0
-        return min(estimate - self._checking - len(self._inbox), _BATCH)
+        return min(estimate - self._checking - len(self._inbox), BATCH)
 
     def _gets(self, seconds: float, count: int) -> list[bytes]:
         """Requests for ``count`` messages, of which the first one waits."""
         queues = self._order.consume(len(self._active_queues))
         keys = [self.broker.names.queue(queue, step) for step in self._steps for queue in queues]
         head = b"gats %d " % self.reserve_timeout
-        others = b"/or ".join(keys) + _PREFETCH
+        others = b"/or ".join(keys) + NO_LIMIT
         if len(others) > _LINE_MOST:
             raise ChannelError(
                 f"the names of the {len(queues)} queues of one channel take {len(others)} bytes, at most {_LINE_MOST} "
@@ -296,9 +236,9 @@ class Channel(virtual.Channel):
                 raise ChannelError(f"the server refuses to give messages: {reply.line.decode('utf-8', 'replace')}")
             return
         (value,) = reply.values
-        key = value.key.rpartition(_PREFETCH)[0] or value.key.removesuffix(b"/or")
+        key = _name(value)
         assert self._line is not None
-        if key == self._wake_key or key == self._wake_key + b"/or":
+        if key == self._wake_key:
             self._line.send(b"md %b C%d\r\n" % (self._wake_key, value.token), _nothing)
             return
         queue = self._keys[key]
@@ -320,8 +260,7 @@ class Channel(virtual.Channel):
         if not reply.line.startswith(b"HD"):
             return  # lost to the deadline: somebody else has it
         if reply.line.endswith(b"h1"):
-            held.message["properties"].setdefault("delivery_info", {})["redelivered"] = True
-            held.message["redelivered"] = True
+            messages.mark_redelivered(held.message)
         with self._held_lock:
             self._inbox.append(held)
 
@@ -356,19 +295,19 @@ class Channel(virtual.Channel):
     def _get(self, queue: str, timeout: float | None = None) -> Message:
         keys = [self.broker.names.queue(queue, step) for step in self._steps]
         self._keys.update(dict.fromkeys(keys, queue))
-        request = b"gats %d %b%b/t=0\r\n" % (self.reserve_timeout, b"/or ".join(keys), _PREFETCH)
+        request = b"gats %d %b%b/t=0\r\n" % (self.reserve_timeout, b"/or ".join(keys), NO_LIMIT)
         while True:
             (reply,) = self.broker.command.ask(request)
             if not reply.values:
                 raise Empty
             (value,) = reply.values
-            key = value.key.rpartition(_PREFETCH)[0] or value.key.removesuffix(b"/or")
+            key = _name(value)
             message = self._message(key, value)
             if message is None:
                 continue
             (reply,) = self.broker.command.ask(b"mg %b h C%d\r\n" % (key, value.token))
             if reply.line.endswith(b"h1"):
-                message["properties"].setdefault("delivery_info", {})["redelivered"] = True
+                messages.mark_redelivered(message)
             self._hold(Held(queue, key, value.token, message))
             return message
 
@@ -435,123 +374,6 @@ class Channel(virtual.Channel):
     def _give_back(self, held: Held) -> None:
         self.broker.command.send(b"md %b I C%d\r\n" % (held.key, held.token), _nothing)
 
-    # -- publishing -----------------------------------------------------------
-
-    def _put(self, queue: str, message: Message, **options: Any) -> None:
-        declared = self.broker.declared.get(queue)
-        ttl = self.broker.bindings.ttl(queue) if declared is None else declared.ttl
-        if ttl is None:
-            ttl = self.transient_ttl if message["properties"].get("delivery_mode") == _TRANSIENT else 0.0
-        self._put_all(message, {queue: ttl})
-
-    def _put_fanout(self, exchange: str, message: Message, routing_key: str, **options: Any) -> None:
-        self._put_all(message, {binding.queue: binding.ttl for binding in self._bindings(exchange)})
-
-    def _put_all(self, message: Message, ttls: dict[str, float]) -> None:
-        """Put a message on several queues.
-
-        :param ttls: seconds that messages live in each of them
-        :raises amqp.exceptions.ResourceError: where the server does not take it
-        """
-        payload = messages.payload(message)
-        delay = messages.delay(message)
-        option = b"/delay=%.3f" % delay if delay else b""
-        priority = self._get_message_priority(message)
-        step = next(step for step in self._steps if step <= priority)
-        requests = []
-        for queue, most in ttls.items():
-            ttl = messages.seconds_to_live(message, most)
-            exptime = messages.exptime(ttl + delay if ttl else 0)
-            key = self.broker.names.queue(queue, step) + option
-            requests.append(b"set %b 0 %d %d\r\n%b\r\n" % (key, exptime, len(payload), payload))
-        for reply in self.broker.command.ask(b"".join(requests), len(requests)):
-            check_stored(reply, len(payload))
-
-    # -- queues and bindings --------------------------------------------------
-
-    def _new_queue(self, queue: str, **declaration: Any) -> None:
-        self.broker.names.queue(queue, self._steps[0])
-        self.broker.declared[queue] = traits(**declaration)
-
-    def _queue_bind(self, exchange: str, routing_key: str, pattern: str | None, queue: str) -> None:
-        declared = self.broker.declared.get(queue, Traits())
-        binding = Binding(exchange, routing_key, pattern, queue, declared.ttl, declared.temporary)
-        self.broker.bindings.add(self.broker.command, binding)
-
-    def queue_unbind(
-        self, queue: str, exchange: str | None = None, routing_key: str = "", arguments: Any = None, **options: Any
-    ) -> None:
-        """Undo a binding."""
-        exchange = exchange or "amq.direct"
-        self.state.binding_delete(queue, exchange, routing_key)
-        self._forget_rows(exchange, lambda row: (row[2], row[0]) == (queue, routing_key))
-        self._remove_bindings(exchange, lambda each: (each.queue, each.routing_key) == (queue, routing_key))
-
-    def queue_delete(self, queue: str, if_unused: bool = False, if_empty: bool = False, **options: Any) -> None:
-        """Drop a queue's messages and its bindings."""
-        if (if_empty and self._size(queue)) or (if_unused and self._figure(queue, b"consumers")):
-            return
-        self._purge(queue)
-        for exchange in {exchange for exchange, *_ in self.state.queue_bindings(queue)}:
-            self._forget_rows(exchange, lambda row: row[2] == queue)
-            self._remove_bindings(exchange, lambda binding: binding.queue == queue)
-        self.state.queue_bindings_delete(queue)
-        self.broker.declared.pop(queue, None)
-
-    def get_table(self, exchange: str) -> list[Row]:
-        """The bindings of an exchange: routing key, pattern, queue."""
-        table = [(binding.routing_key, binding.pattern, binding.queue) for binding in self._bindings(exchange)]
-        known = self.state.exchanges.get(exchange, {}).get("table", [])
-        return list(dict.fromkeys((*table, *map(tuple, known))))
-
-    def _forget_rows(self, exchange: str, is_over: Callable[[Row], bool]) -> None:
-        table = self.state.exchanges.get(exchange, {}).get("table", [])
-        table[:] = [row for row in table if not is_over(row)]
-
-    def _lookup(self, exchange: str, routing_key: str, default: str | None = None) -> Any:
-        if exchange and self.typeof(exchange).type == "direct":
-            found = self.typeof(exchange).lookup(self.get_table(exchange), exchange, routing_key, None)
-            if not found:  # a reply queue may be a moment old; who listens to topics can do without a moment of them
-                self.broker.bindings.of(self.broker.command, exchange, cached=False)
-        return super()._lookup(exchange, routing_key, default)
-
-    def _bindings(self, exchange: str) -> Iterable[Binding]:
-        return self.broker.bindings.of(self.broker.command, exchange)
-
-    def _remove_bindings(self, exchange: str, is_over: Callable[[Binding], bool]) -> None:
-        self.broker.bindings.remove(self.broker.command, exchange, is_over)
-
-    def _size(self, queue: str) -> int:
-        return self._figure(queue, b"items") - self._figure(queue, b"reserved")
-
-    def _purge(self, queue: str) -> int:
-        size = self._size(queue)
-        for step in self._steps:
-            key = self.broker.names.queue(queue, step)
-            (reply,) = self.broker.command.ask(b"flush %b\r\n" % key)
-            if reply.line != b"OK":  # it takes an administrator
-                self._empty(key)
-        return size
-
-    def _empty(self, key: bytes) -> None:
-        """Take and acknowledge all that is ready."""
-        request = b"gats 60 %b%b/t=0\r\n" % (key, _PREFETCH)
-        while values := [
-            value for reply in self.broker.command.ask(request * _BATCH, _BATCH) for value in reply.values
-        ]:
-            ends = b"".join(b"md %b C%d\r\n" % (key, value.token) for value in values)
-            self.broker.command.ask(ends, len(values))
-
-    def _has_queue(self, queue: str, **options: Any) -> bool:
-        return queue in self.broker.declared or self._figure(queue, b"items") > 0
-
-    def _figure(self, queue: str, name: bytes) -> int:
-        """A figure of ``me``, of all the queue's priorities."""
-        keys = [self.broker.names.queue(queue, step) for step in self._steps]
-        replies = self.broker.command.ask(b"".join(b"me %b\r\n" % key for key in keys), len(keys))
-        words = itertools.chain.from_iterable(reply.line.split()[2:] for reply in replies)
-        return sum(int(value) for word, _, value in (word.partition(b"=") for word in words) if word == name)
-
     # -- the end ----------------------------------------------------------------
 
     def close(self) -> None:
@@ -574,6 +396,11 @@ class Channel(virtual.Channel):
             self._line.close()
             self._line = None
         super().close()
+
+
+def _name(value: Value) -> bytes:
+    """The key of a value without its options."""
+    return value.key.rpartition(NO_LIMIT)[0] or value.key.removesuffix(b"/or")
 
 
 def _nothing(reply: Reply) -> None:

@@ -35,6 +35,11 @@ def read(item: bytes) -> Message:
     return message
 
 
+def mark_redelivered(message: Message) -> None:
+    """Say in a message that it was delivered before, as AMQP does."""
+    message["properties"].setdefault("delivery_info", {})["redelivered"] = True
+
+
 def seconds_to_live(message: Message, most: float) -> float:
     """How long a message may wait, by its ``expiration`` (milliseconds); 0 for ever.
 

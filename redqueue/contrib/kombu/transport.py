@@ -18,8 +18,9 @@ from kombu.transport import virtual
 
 from redqueue import __version__
 from redqueue.contrib.kombu.bindings import Bindings
-from redqueue.contrib.kombu.channel import WAIT, Channel, Traits
+from redqueue.contrib.kombu.channel import WAIT, Channel
 from redqueue.contrib.kombu.names import Names
+from redqueue.contrib.kombu.routing import Traits
 from redqueue.contrib.kombu.wire import Address, Connection, wait_for
 
 DEFAULT_PORT = 12345

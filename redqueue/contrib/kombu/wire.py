@@ -16,7 +16,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 
 from amqp.exceptions import AccessRefused, ResourceError
@@ -47,7 +47,7 @@ class Address:
     host: str
     port: int
     user: str = ""
-    password: str = ""
+    password: str = field(default="", repr=False)
     tls: ssl.SSLContext | None = None
     tls_name: str = ""
     connect_timeout: float = 5.0
@@ -99,6 +99,7 @@ class Connection:
         self._expected: deque[Receiver] = deque()
         self._over = False
         self._complaint = b""
+        self._reason = "the connection is closed"
         self._socket = _connect(address)
         _connections.add(self)
         if address.user:
@@ -141,7 +142,11 @@ class Connection:
             deadline = monotonic() + seconds
             while len(replies) < count:
                 wait_for([self.fileno()], deadline - monotonic())
-                self.read()
+                try:
+                    self.read()
+                except ServerLost:
+                    if len(replies) < count:  # else it was the last it had to say
+                        raise
                 if len(replies) < count and monotonic() >= deadline:
                     self._over = True
                     raise ServerLost(f"{self.address} has not answered for {seconds:g} s")
@@ -159,8 +164,8 @@ class Connection:
                 self._expected.popleft()(reply)
             if lost:
                 self._over = True
-                complaint = f", after it said: {_text(self._complaint)}" if self._complaint else ""
-                raise ServerLost(f"{self.address}: {lost}{complaint}")
+                self._reason = lost + (f", after it said: {_text(self._complaint)}" if self._complaint else "")
+                raise ServerLost(f"{self.address}: {self._reason}")
 
     def settle(self) -> None:
         """Wait until all that was sent is answered."""
@@ -196,7 +201,7 @@ class Connection:
 
     def _check_open(self) -> None:
         if self._over:
-            raise ServerLost(f"the connection to {self.address} is closed")
+            raise ServerLost(f"{self.address}: {self._reason}")
 
     def _write(self, data: bytes) -> None:
         rest = memoryview(data)
