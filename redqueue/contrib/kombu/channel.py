@@ -172,6 +172,11 @@ class Channel(RoutingChannel):
         """The connection on which something may come, if there is one."""
         return self._line
 
+    @property
+    def is_checking(self) -> bool:
+        """Whether a message has come and will be there in a moment."""
+        return self._checking > 0
+
     def is_answered_by(self, now: float) -> bool:
         """Whether an answer is on its way, since the waiting is over."""
         return self._checking > 0 or (self._asked > 0 and now >= self._waits_until)

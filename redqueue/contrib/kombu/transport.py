@@ -118,7 +118,8 @@ class Transport(virtual.Transport):
             left = WAIT if deadline is None else max(0.0, deadline - monotonic())
             if asks:
                 for channel in list(self.channels):
-                    channel.ask(left)
+                    if not channel.is_checking:  # a get that waits on when this returns may get what nobody reads
+                        channel.ask(left)
             asks = left > 0
             if deadline is not None and not left:
                 now = monotonic()
