@@ -39,6 +39,7 @@ LATE = 30.0
 
 _LINE_MOST = 8000
 """Bytes of a request line, of which the server takes 8192."""
+_LINES_KNOWN = 100
 _WAKE_SECONDS = 60
 
 logger = logging.getLogger("redqueue.contrib.kombu")
@@ -103,6 +104,7 @@ class Channel(RoutingChannel):
         self._wake_key = connection.names.wake(uuid())
         self._line: Connection | None = None
         self._keys: dict[bytes, str] = {}
+        self._lines: dict[tuple[str, ...], bytes] = {}
         self._no_ack: set[str] = set()
         self._consumed: set[str] = set()
         self._asked = 0
@@ -221,17 +223,26 @@ class Channel(RoutingChannel):
 
     def _gets(self, seconds: float, count: int) -> list[bytes]:
         """Requests for ``count`` messages, of which the first one waits."""
-        queues = self._order.consume(len(self._active_queues))
+        queues = tuple(self._order.consume(len(self._active_queues)))
+        others = self._lines.get(queues) or self._write_line(queues)
+        waiting = b"gats %d %b/or %b/t=%d\r\n" % (self.reserve_timeout, self._wake_key, others, seconds * 1000)
+        if count == 1:
+            return [waiting]
+        return [waiting, *[b"gats %d %b/t=0\r\n" % (self.reserve_timeout, others)] * (count - 1)]
+
+    def _write_line(self, queues: tuple[str, ...]) -> bytes:
+        """The keys of a get, for queues in this order."""
         keys = [self.broker.names.queue(queue, step) for step in self._steps for queue in queues]
-        head = b"gats %d " % self.reserve_timeout
-        others = b"/or ".join(keys) + NO_LIMIT
-        if len(others) > _LINE_MOST:
+        line = b"/or ".join(keys) + NO_LIMIT
+        if len(line) > _LINE_MOST:
             raise ChannelError(
-                f"the names of the {len(queues)} queues of one channel take {len(others)} bytes, at most {_LINE_MOST} "
+                f"the names of the {len(queues)} queues of one channel take {len(line)} bytes, at most {_LINE_MOST} "
                 "will do: consume from fewer queues, or set the transport option priority_steps to [0]"
             )
-        first = head + self._wake_key + b"/or " + others + b"/t=%d\r\n" % (seconds * 1000)
-        return [first, *[head + others + b"/t=0\r\n"] * (count - 1)]
+        if len(self._lines) >= _LINES_KNOWN:
+            self._lines.clear()
+        self._lines[queues] = line
+        return line
 
     def _got(self, reply: Reply) -> None:
         """What has come is checked before it is delivered: it may have lain here for a while."""

@@ -16,6 +16,7 @@ from amqp.exceptions import PreconditionFailed
 MOST = 200
 """Bytes: the longest key, 250, less the options that stand behind it."""
 
+_KNOWN = 10_000
 _UNSAFE = re.compile(rb"[^A-Za-z0-9._@:=,*#$!-]")
 
 
@@ -33,15 +34,22 @@ class Names:
     def __init__(self, virtual_host: str) -> None:
         host = virtual_host.strip("/")
         self._prefix = quoted(host) + b"." if host else b""
+        self._known: dict[tuple[str, int], bytes] = {}
 
     def queue(self, name: str, priority: int = 0) -> bytes:
         """The key of a queue's items of one priority step.
 
         :raises amqp.exceptions.PreconditionFailed: for a name that is too long
         """
+        known = self._known.get((name, priority))
+        if known is not None:
+            return known
         key = self._prefix + quoted(name) + (b".~%d" % priority if priority else b"")
         if len(key) > MOST:
             raise PreconditionFailed(f"the name of the queue {name!r} takes {len(key)} bytes, at most {MOST} will do")
+        if len(self._known) >= _KNOWN:
+            self._known.clear()
+        self._known[name, priority] = key
         return key
 
     def bindings(self, exchange: str) -> bytes:
