@@ -102,8 +102,11 @@ def _queue(session: Session, queue: Queue) -> bytes:
 
 
 def _shown(name: bytes) -> bytes:
-    """A queue's name in ASCII, as in a URL: clients decode the names of figures as that."""
-    return name if name.isascii() else quote_from_bytes(name, _PRINTABLE).encode()
+    """A queue's name in ASCII, as in a URL: clients decode the names of figures as that.
+
+    A base64 key may have put line ends into it, which must not end the line.
+    """
+    return name if name.isascii() and name.decode().isprintable() else quote_from_bytes(name, _PRINTABLE).encode()
 
 
 def queue_figures(queue: Queue) -> Figures:
