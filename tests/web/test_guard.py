@@ -256,7 +256,7 @@ def test_a_bad_port_is_refused(text: str) -> None:
 
 def test_where_descriptors_run_out_visitors_wait_and_the_server_goes_on(tmp_path: Path) -> None:
     with ServerProcess(tmp_path / "log", http_port="any") as server, server.connect() as wire:
-        assert wire.put(b"q", b"w") == b"STORED"  # it is taken in, and not only connected
+        assert wire.put(b"q", b"x") == b"STORED"  # it is taken in
         before = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
         files = len(os.listdir(f"/proc/{server.process.pid}/fd"))
         place = ("127.0.0.1", server.http_port)
