@@ -17,6 +17,9 @@ from typing import Any
 from tornado.ioloop import IOLoop
 
 from redqueue import __version__
+from redqueue.config.kinds import BadOption
+from redqueue.config.load import load
+from redqueue.config.queue_tables import settings_book
 from redqueue.engine import subscriptions
 from redqueue.engine.broker import Broker
 from redqueue.engine.clock import Clock
@@ -27,12 +30,11 @@ from redqueue.journal.lock import JournalInUse, Lock
 from redqueue.journal.log import Log
 from redqueue.journal.recovery import JournalDamaged, Recovery
 from redqueue.journal.worker import Worker
-from redqueue.options import BadOption, Options, load
+from redqueue.options import Options
 from redqueue.protocol.commands import CODECS, COMMANDS
 from redqueue.protocol.host import Figures
 from redqueue.protocol.request import Requests
 from redqueue.protocol.service import Service
-from redqueue.queue_tables import settings_book
 from redqueue.server.build import is_compiled
 from redqueue.server.connection import Connection, Connections
 from redqueue.server.figures import ServerFigures
@@ -52,8 +54,8 @@ MAINTAIN_SECONDS = 1.0
 class Server:
     """One RedQueue server.
 
-    :param options: as :func:`redqueue.options.load` gives them
-    :param book: the settings of the queues, as :func:`redqueue.queue_tables.settings_book` gives them
+    :param options: as :func:`redqueue.config.load.load` gives them
+    :param book: the settings of the queues, as :func:`redqueue.config.queue_tables.settings_book` gives them
     """
 
     version = __version__
