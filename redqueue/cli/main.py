@@ -8,13 +8,13 @@ import os
 import sys
 
 from redqueue import __version__
-from redqueue.cli import journal
+from redqueue.cli import bench, completion, drain, journal, move, operators, peek, put, queues, stats, take, top
 from redqueue.cli.command import CANNOT, CommandFailed, Formatter, Parser
 from redqueue.journal.lock import JournalInUse
 from redqueue.journal.reader import NoJournal
 
-COMMANDS = (journal,)
-"""The modules of the commands; each has ``add_parser(subparsers)``."""
+COMMANDS = (stats, top, queues, peek, put, take, move, operators, drain, bench, journal, completion)
+"""The modules of the commands; each has ``add_parser(subparsers)``, which adds one or several."""
 INTERRUPTED = 130
 
 
@@ -39,6 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
     :param arguments: the command line, without the program's name
     :returns: the exit status, which the command's ``--help`` explains
     """
+    if "_ARGCOMPLETE" in os.environ:
+        completion.complete(parser())
     options = parser().parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
