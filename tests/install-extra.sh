@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests marked "extra" need: clients in other languages and the peers of the benchmark.
+# Installs what the tests marked "extra" need: clients in other languages, the peers of the benchmark,
+# and the shells and the checker of manual pages.
 # usage: tests/install-extra.sh PYTHON, the interpreter that gets pylibmc and that extensions are compiled for;
 # Node's clients go beside its packages
 #
@@ -10,6 +11,7 @@ python=${1:?usage: $0 PYTHON}
 packages=(
     memcached beanstalkd redis-server gcc libc6-dev
     php-cli php-memcached libcache-memcached-perl libmemcached-tools netcat-openbsd
+    mandoc zsh fish
 )
 services=(memcached beanstalkd redis-server)
 
