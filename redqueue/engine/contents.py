@@ -264,7 +264,7 @@ class Contents:
         if self.paused or not len(self.ready) or not self.is_settled() or self.head() is not None:
             return False
         held = consumer.held.get(self.name)
-        return len(self.ready) > 0 and (held is None or len(held) < self.settings.prefetch)
+        return len(self.ready) > 0 and (held is None or len(held) < (consumer.prefetch or self.settings.prefetch))
 
     def when_read_back(self, then: Callable[[], None]) -> None:
         """Have ``then`` called once what is being read back is here, or cannot be read."""

@@ -39,7 +39,7 @@ _EXPTIME = Struct(">i")
 _FLAGS_AND_EXPTIME = Struct(">Ii")
 _ARITHMETIC = Struct(">QQI")
 _U64 = Struct(">Q")
-_GET_OPTIONS = (b"abort", b"as", b"close", b"delay", b"open", b"peek", b"t")
+_GET_OPTIONS = (b"abort", b"as", b"close", b"delay", b"open", b"peek", b"prefetch", b"t")
 _NEVER_CREATE = 0xFFFFFFFF
 
 _REASONS = {

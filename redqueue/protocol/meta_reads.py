@@ -19,7 +19,7 @@ from redqueue.protocol.session import Session
 _PLAIN = frozenset(b"bcfkOqsv")
 """Flags of an mg that reserves by the short way: what they show is in the item's head, or always the same."""
 
-_MG_OPTIONS = (b"abort", b"as", b"close", b"delay", b"open", b"peek", b"t")
+_MG_OPTIONS = (b"abort", b"as", b"close", b"delay", b"open", b"peek", b"prefetch", b"t")
 
 
 def parse_mg(words: list[bytes], run: Run) -> Request:

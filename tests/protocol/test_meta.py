@@ -122,7 +122,7 @@ TRANSCRIPTS: dict[str, list[tuple[bytes, bytes]]] = {
         (b"mg q T1 T2\r\n", b"CLIENT_ERROR duplicate flag\r\n"),
         (b"mg q x\r\n", b"CLIENT_ERROR invalid flag\r\n"),
         (b"mg q N30 v\r\n", b"CLIENT_ERROR flag N means nothing on a queue\r\n"),
-        (b"md q x\r\n", b"CLIENT_ERROR flag x means nothing on a queue\r\n"),
+        (b"md q x I\r\n", b"CLIENT_ERROR flag x goes with no flag I\r\n"),
         (b"ms q 1 I\r\nx\r\n", b"CLIENT_ERROR flag I means nothing on a queue\r\n"),
         (b"mg q v%b\r\n" % (b" z" * 21), b"CLIENT_ERROR options flags are too long\r\n"),
         (b"mg q O%b v\r\n" % (b"x" * 32), b"CLIENT_ERROR opaque token too long\r\n"),
