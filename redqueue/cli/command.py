@@ -52,8 +52,11 @@ class Parser(argparse.ArgumentParser):
         action = self._late_argument()
         if rest and action is not None and getattr(found, action.dest, None) in (action.default, []):
             words: list[str] = []
-            while rest and (action.nargs == "*" or not words) and (rest[0] == "-" or not rest[0].startswith("-")):
+            while rest and (action.nargs == "*" or not words) and not (rest[0].startswith("-") and rest[0] != "-"):
                 words.append(rest.pop(0))
+            if rest[:1] == ["--"] and action.nargs == "*":
+                words += rest[1:]
+                rest = []
             if words:
                 setattr(found, action.dest, words if action.nargs == "*" else words[0])
         return found, rest

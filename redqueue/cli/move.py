@@ -18,8 +18,10 @@ from redqueue.cli.reservations import Reservations
 from redqueue.cli.server_options import ENVIRONMENT, Server, add_json, add_server_options, whole
 from redqueue.cli.terminal import progress
 
-MOST_HELD = 20
-"""Items reserved at a time, where `prefetch` allows more than one."""
+MOST_HELD = 50
+"""Items reserved at a time."""
+MOST_BYTES = 16 << 20
+"""Bytes of them, as far as the items before are any guide."""
 
 DESCRIPTION = """
 Move what is ready in the queue FROM to the end of the queue TO, the oldest first, with flags and what is left of the
@@ -63,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
         most = int(figures.get("items", 0))
         if options.count is not None:
             most = min(most, options.count)
-        move = _Move(connection, source, target, min(MOST_HELD, int(figures.get("setting_prefetch", 1))))
+        move = _Move(connection, source, target)
         with progress(f"moving to {show(target)}") as report, ending() as asked:
             reason = None
             while reason is None and move.goes_on(most):
@@ -90,18 +92,17 @@ def run(options: argparse.Namespace) -> int:
 class _Move:
     """A move under way.
 
-    :param held: items that may be reserved at a time
     :ivar moved: items that are in the other queue now
     :ivar lost: items whose reservation ended before
     """
 
-    def __init__(self, connection: Connection, source: bytes, target: bytes, held: int) -> None:
+    def __init__(self, connection: Connection, source: bytes, target: bytes) -> None:
         self._connection = connection
-        self._reservations = Reservations(connection, source)
+        self._reservations = Reservations(connection, source, held=MOST_HELD)
         self._target = target
-        self._most_held = held
         self._items: list[Item] = []
         self._has_begun = False
+        self._largest = 0
         self.moved = 0
         self.lost = 0
 
@@ -113,7 +114,9 @@ class _Move:
         """Move what is held, and reserve the next; returns what was wrong."""
         self._has_begun = True
         items = self._items
-        wanted = max(0, min(self._most_held, most - self.moved - self.lost - len(items)))
+        self._largest = max(self._largest, *(len(item.payload) for item in items), 1)
+        at_once = max(1, min(MOST_HELD, MOST_BYTES // self._largest))
+        wanted = max(0, min(at_once, most - self.moved - self.lost - len(items)))
         swaps = b"".join(self._reservations.swap(item, self._target) for item in items)
         self._connection.send(swaps + self._reservations.request() * wanted)
         refused = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from textwrap import fill
 from typing import Any
 
 from redqueue.cli.command import GOOD, PARTLY, CommandFailed, SubParsers, add_command
@@ -66,7 +67,7 @@ def add_parser(subparsers: SubParsers) -> None:
 
 
 def _add(subparsers: SubParsers, name: str, run: Any, summary: str, description: str) -> argparse.ArgumentParser:
-    parser = add_command(subparsers, name, run, summary=summary, description=description, epilog=_EPILOG)
+    parser = add_command(subparsers, name, run, summary=summary, description=fill(description, 118), epilog=_EPILOG)
     add_queue(parser)
     add_json(parser)
     add_server_options(parser)

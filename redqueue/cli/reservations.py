@@ -16,19 +16,20 @@ class Reservations:
     """What one connection reserves of one queue.
 
     :param seconds: the reservations' deadline; 0 for that of the queue
+    :param held: items that may be reserved at a time; 0 for what the queue's settings say
     """
 
-    def __init__(self, connection: Connection, queue: bytes, seconds: int = 0) -> None:
+    def __init__(self, connection: Connection, queue: bytes, seconds: int = 0, held: int = 0) -> None:
         self._connection = connection
         self._queue = queue
         self._deadline = b" T%d" % seconds if seconds else b""
+        self._held = b"/prefetch=%d" % held if held else b""
         self._key, self._end = meta_key(queue)
 
     def request(self, wait: float = 0.0) -> bytes:
         """The line that asks for the next item, and waits at most so many seconds."""
-        key, end = self._key, self._end
-        if wait > 0:
-            key, end = meta_key(self._queue, b"/t=%d" % math.ceil(wait * 1000))
+        waits = b"/t=%d" % math.ceil(wait * 1000) if wait > 0 else b""
+        key, end = meta_key(self._queue, self._held + waits)
         return b"mg %b v c %b%b%b\r\n" % (key, FLAGS, self._deadline, end)
 
     def item(self, answer: Answer) -> Item | None:
@@ -53,6 +54,10 @@ class Reservations:
         """Give an item back, to be ready again after so many seconds; returns False where it was lost before."""
         after = b" T%d" % delay if delay else b""
         return self.ask(b"md %b I%b C%d%b\r\n" % (self._key, after, item.token, self._end))
+
+    def set_aside(self, item: Item) -> bool:
+        """Make an item a dead letter; returns False where it was lost before, or is one already."""
+        return self.ask(b"md %b x C%d%b\r\n" % (self._key, item.token, self._end))
 
     def touch(self, item: Item) -> bool:
         """Begin the time up to the deadline anew; returns False where the reservation was lost before."""

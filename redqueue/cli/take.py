@@ -105,9 +105,8 @@ def add_parser(subparsers: SubParsers) -> None:
         "--tries",
         metavar="N",
         type=whole(1),
-        help="with --exec, an item that has failed N times goes to the queue of --dead",
+        help="with --exec, an item that has failed N times goes to the dead letters",
     )
-    parser.add_argument("--dead", metavar="QUEUE", help="where that is (default: the dead letters of the queue)")
     add_server_options(parser)
 
 
@@ -118,8 +117,8 @@ def run(options: argparse.Namespace) -> int:
         if options.peek or options.null or options.raw or options.json:
             raise CommandFailed("--exec goes with none of --peek, --null, --raw and --json")
         return worker.run(options, queue)
-    if options.tries or options.dead or options.jobs != 1:
-        raise CommandFailed("--jobs, --tries and --dead go with --exec")
+    if options.tries or options.jobs != 1:
+        raise CommandFailed("--jobs and --tries go with --exec")
     count = math.inf if options.all else options.count or 1
     with Server(options).connect() as connection:
         if options.peek:

@@ -15,10 +15,7 @@ from collections.abc import Iterator
 
 from redqueue.cli.command import GOOD, PARTLY, CommandFailed
 from redqueue.cli.connection import Connection, ConnectionLost
-from redqueue.cli.figures import texts
 from redqueue.cli.item import Item
-from redqueue.cli.notation import show
-from redqueue.cli.queue_name import parse_queue, plain_word
 from redqueue.cli.reservations import SLICE_SECONDS, Reservations
 from redqueue.cli.server_options import Server
 
@@ -31,12 +28,9 @@ def run(options: argparse.Namespace, queue: bytes) -> int:
     """Work until the end; returns the exit status."""
     if options.reserve < 1:
         raise CommandFailed("--reserve wants at least a second")
-    if options.dead is not None and options.tries is None:
-        raise CommandFailed("--dead wants --tries as well")
     server = Server(options)
-    with server.connect() as connection:  # which fails at once where something is wrong, and asks for the password
-        dead = _dead_letters(connection, options, queue) if options.tries else b""
-    crew = _Crew(options, queue, server, dead)
+    server.connect().close()  # which fails at once where something is wrong, and asks for the password
+    crew = _Crew(options, queue, server)
     with _signals_end(crew):
         crew.work()
     if crew.failure is not None:
@@ -45,18 +39,6 @@ def run(options: argparse.Namespace, queue: bytes) -> int:
         return GOOD
     wanted = options.count or (1 if options.all else 0)
     return GOOD if crew.failed == 0 and crew.done >= wanted else PARTLY
-
-
-def _dead_letters(connection: Connection, options: argparse.Namespace, queue: bytes) -> bytes:
-    if options.dead is not None:
-        dead = parse_queue(options.dead)
-    else:
-        figures = texts(connection, b"queue " + plain_word(queue, "stats"))
-        default = show(queue + b".dead")
-        dead = parse_queue(figures.get("setting_dead_letter", default)) if figures else parse_queue(default)
-    if dead == queue:
-        raise CommandFailed(f"--dead={options.dead} is the queue itself")
-    return dead
 
 
 @contextlib.contextmanager
@@ -77,11 +59,10 @@ class _Crew:
     :ivar failure: what no worker can go on after
     """
 
-    def __init__(self, options: argparse.Namespace, queue: bytes, server: Server, dead: bytes) -> None:
+    def __init__(self, options: argparse.Namespace, queue: bytes, server: Server) -> None:
         self.options = options
         self.queue = queue
         self.server = server
-        self.dead = dead
         self.seconds = math.ceil(options.reserve)
         self.backoff = options.backoff
         self.wait = options.wait
@@ -241,9 +222,9 @@ class _Worker(threading.Thread):
             self._reservations().give_back(item)
             crew.say(f"{what}, given back")
             return
-        is_dead = crew.options.tries is not None and item.deliveries >= crew.options.tries
-        if is_dead and self._reservations().ask(self._reservations().swap(item, crew.dead)):
-            crew.say(f"{what}, delivered {item.deliveries} times, now in {show(crew.dead)}")
+        is_hopeless = crew.options.tries is not None and item.deliveries >= crew.options.tries
+        if is_hopeless and self._reservations().set_aside(item):
+            crew.say(f"{what}, delivered {item.deliveries} times, now a dead letter")
             return
         delay = min(MOST_BACKOFF, math.ceil(crew.backoff * 2 ** min(item.deliveries - 1, 30)))
         kept = self._reservations().give_back(item, delay)
