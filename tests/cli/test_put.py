@@ -199,7 +199,7 @@ def test_a_progress_bar_on_a_terminal(live: Live, tmp_path: Path) -> None:
 @pytest.mark.parametrize("lines", [True, False])
 def test_an_input_longer_than_memory(tmp_path: Path, lines: bool) -> None:
     """Its size does not show in the memory of the command."""
-    size = 200 << 20
+    size = 150 << 20
     with Live(tmp_path / "journal", reliable="no", max_items=5000, overflow="drop-oldest") as server:
         reading, writing = os.pipe()
         with (tmp_path / "output").open("wb") as output:
@@ -207,7 +207,7 @@ def test_an_input_longer_than_memory(tmp_path: Path, lines: bool) -> None:
                 [*COMMAND, "put", "jobs"], stdin=reading, stdout=output, stderr=output, env=server.environment()
             )
             os.close(reading)
-            block = (b"x" * 99 + b"\n") * 10_000 if lines else b"x" * 1_000_000
+            block = (b"x" * 9_999 + b"\n") * 100 if lines else b"x" * 1_000_000
             try:
                 with open(writing, "wb") as file:
                     for _ in range(size // len(block)):
@@ -218,7 +218,7 @@ def test_an_input_longer_than_memory(tmp_path: Path, lines: bool) -> None:
             process.returncode = os.waitstatus_to_exitcode(status)
         text = (tmp_path / "output").read_text()
         if lines:
-            assert text == f"{size // 1_000_000 * 10_000} items stored in jobs (reliable=no)\n"
+            assert text == f"{size // 1_000_000 * 100} items stored in jobs (reliable=no)\n"
         else:
             assert "item 1 is longer than the 1048576 bytes" in text
         assert usage.ru_maxrss < 80 << 10, f"{usage.ru_maxrss} KiB"
