@@ -9,6 +9,7 @@ import sys
 from importlib import import_module
 
 from redqueue import __version__
+from redqueue.access.users import BadUsers
 from redqueue.cli.command import CANNOT, CommandFailed, Formatter, Parser
 from redqueue.journal.lock import JournalInUse
 from redqueue.journal.reader import NoJournal
@@ -30,6 +31,7 @@ COMMANDS = {
     "drain": "drain",
     "bench": "bench",
     "journal": "journal",
+    "passwd": "passwd",
     "completion": "completion",
 }
 """The module of each command; it has ``add_parser(subparsers)``, which adds all commands that are in it."""
@@ -73,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
         return status
     except CommandFailed as error:
         return _say(str(error), error.status)
-    except (NoJournal, JournalInUse) as error:
+    except (NoJournal, JournalInUse, BadUsers) as error:
         return _say(str(error), CANNOT)
     except BrokenPipeError:  # whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

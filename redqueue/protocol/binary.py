@@ -28,8 +28,10 @@ TOO_LARGE = 0x03
 INVALID = 0x04
 NOT_STORED = 0x05
 NOT_A_NUMBER = 0x06
+AUTH_ERROR = 0x20
 UNKNOWN_COMMAND = 0x81
 OUT_OF_MEMORY = 0x82
+TEMPORARY_FAILURE = 0x86
 
 HEAD = Struct(">BBHBBHI4sQ")
 """Magic, opcode, key length, extras length, data type, status (of a request: vbucket), length of all three parts of
@@ -49,8 +51,10 @@ _REASONS = {
     INVALID: b"Invalid arguments",
     NOT_STORED: b"Not stored.",
     NOT_A_NUMBER: b"Non-numeric server-side value for incr or decr",
+    AUTH_ERROR: b"Auth failure.",
     UNKNOWN_COMMAND: b"Unknown command",
     OUT_OF_MEMORY: b"Out of memory",
+    TEMPORARY_FAILURE: b"Temporary failure",
 }
 _STATUS = {
     replies.STORED: OK,
@@ -63,6 +67,10 @@ _STATUS = {
     replies.NOT_A_NUMBER: NOT_A_NUMBER,
     replies.OUT_OF_MEMORY: OUT_OF_MEMORY,
 }
+
+
+_CLIENT_ERROR = b"CLIENT_ERROR "
+_NOT_PERMITTED = _CLIENT_ERROR + b"not permitted"
 
 
 # -- frames ---------------------------------------------------------------------
@@ -87,6 +95,8 @@ def _say(request: Request, reply: bytes) -> bytes:
     status = _STATUS.get(reply)
     if status:
         return refusal(request.opcode, request.opaque, status)
+    if reply.startswith(_NOT_PERMITTED):
+        return refusal(request.opcode, request.opaque, AUTH_ERROR, reply[len(_CLIENT_ERROR) : -2])
     if request.quiet:
         return b""
     if status == OK:
@@ -336,4 +346,4 @@ OPERATIONS = {
     0x24: _quietly(_GAT),
 }
 """By opcode. The three of SASL (0x20 to 0x22) are unknown commands, as in a memcached without it: clients that have a
-password and are told so go on without."""
+password and are told so go on without. Where a password is wanted :mod:`redqueue.protocol.sasl` comes first."""

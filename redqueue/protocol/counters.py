@@ -9,6 +9,8 @@ class Counters:
     """Requests by kind, since the start or the last ``stats reset``."""
 
     __slots__ = (
+        "auth_cmds",
+        "auth_errors",
         "cas_badval",
         "cas_hits",
         "cas_misses",
@@ -18,6 +20,7 @@ class Counters:
         "decr_misses",
         "delete_hits",
         "delete_misses",
+        "denied_requests",
         "get_hits",
         "get_misses",
         "incr_hits",
@@ -27,8 +30,11 @@ class Counters:
         "storage_errors",
         "touch_hits",
         "touch_misses",
+        "unauthenticated_requests",
     )
 
+    auth_cmds: int
+    auth_errors: int
     cas_badval: int
     cas_hits: int
     cas_misses: int
@@ -38,6 +44,7 @@ class Counters:
     decr_misses: int
     delete_hits: int
     delete_misses: int
+    denied_requests: int
     get_hits: int
     get_misses: int
     incr_hits: int
@@ -47,6 +54,7 @@ class Counters:
     storage_errors: int
     touch_hits: int
     touch_misses: int
+    unauthenticated_requests: int
 
     def __init__(self) -> None:
         self.reset()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from itertools import islice
 from urllib.parse import quote_from_bytes
 
+from redqueue.access.roles import Role
 from redqueue.engine.broker import Broker
 from redqueue.engine.queue import Queue
 from redqueue.engine.settings import written
@@ -97,9 +99,14 @@ def server_figures(broker: Broker, counters: Counters) -> list[tuple[str, object
 
 
 def _queues(session: Session) -> bytes:
-    return b"".join(
-        _lines(queue_figures(queue), b"queue_" + _shown(queue.name) + b"_") for queue in session.queues.values()
-    )
+    return b"".join(_lines(queue_figures(queue), b"queue_" + _shown(queue.name) + b"_") for queue in _visible(session))
+
+
+def _visible(session: Session) -> Iterable[Queue]:
+    """The queues of which the client may read."""
+    user = session.user
+    queues = session.queues.values()
+    return queues if user is None else (queue for queue in queues if user.may(Role.READER, queue.name))
 
 
 def _queue(session: Session, queue: Queue) -> bytes:
@@ -116,7 +123,7 @@ def _queue(session: Session, queue: Queue) -> bytes:
 def _brief(session: Session, first: int, count: int) -> bytes:
     """A line for each of ``count`` queues, from the one with the index ``first``."""
     lines = []
-    for queue in islice(session.queues.values(), first, first + count):
+    for queue in islice(_visible(session), first, first + count):
         name = _shown(queue.name)
         lines.append(b"STAT %b %b\r\n" % (name, b" ".join(b"%b=%d" % figure for figure in _brief_figures(queue))))
     return b"".join(lines)

@@ -25,6 +25,7 @@ from redqueue.protocol.service import Service
 from redqueue.server.build import is_compiled
 from redqueue.server.connection import Connections
 from redqueue.server.group_commit import GroupCommit
+from redqueue.server.tcp import Listeners
 
 
 class ServerFigures:
@@ -36,6 +37,7 @@ class ServerFigures:
     :param commit: the group commit
     :param journal: None where nothing is kept
     :param started: when the process began, Unix time in seconds
+    :param listeners: the listening sockets
     :param is_ending: tells whether the server is on its way out
     """
 
@@ -47,6 +49,7 @@ class ServerFigures:
         commit: GroupCommit,
         journal: Log | None,
         started: float,
+        listeners: Listeners,
         is_ending: Callable[[], bool],
     ) -> None:
         self.options = options
@@ -56,6 +59,7 @@ class ServerFigures:
         self.commit = commit
         self.journal = journal
         self.started = started
+        self._listeners = listeners
         self._is_ending = is_ending
 
     def process(self) -> list[tuple[str, object]]:
@@ -74,16 +78,19 @@ class ServerFigures:
             ("pointer_size", 64 if sys.maxsize > 1 << 32 else 32),
             ("rusage_user", usage.ru_utime),
             ("rusage_system", usage.ru_stime),
-            ("max_connections", self.options.max_connections),
+            ("max_connections", connections.most),
             ("curr_connections", len(connections)),
             ("total_connections", connections.total),
             ("rejected_connections", connections.refused),
+            ("listen_disabled_num", self._listeners.waits),
+            ("idle_kicks", connections.idle_kicks),
+            ("command_timeouts", connections.command_timeouts),
             ("bytes_read", self.service.bytes_read),
             ("bytes_written", commit.bytes_written),
             ("limit_maxbytes", self.options.max_bytes),
             ("threads", 1),
             ("reliable", self.options.reliable),
-            ("accepting_conns", int(not self._is_ending())),
+            ("accepting_conns", int(not (self._is_ending() or self._listeners.is_waiting))),
             ("readonly", int(self.broker.readonly)),
             ("health", self.trouble() or "ok"),
         ]
@@ -91,6 +98,7 @@ class ServerFigures:
             figures += [
                 ("journal_segments", journal.segment_count()),
                 ("journal_bytes", journal.disk_bytes()),
+                ("limit_journal_bytes", commit.max_disk),
                 ("journal_live_items", journal.live_items),
                 ("journal_live_bytes", journal.live_bytes),
                 ("journal_frames", journal.frames),
@@ -107,7 +115,8 @@ class ServerFigures:
     def trouble(self) -> str:
         """What is wrong with the journal, in words; empty where nothing is."""
         compactor = self.commit.compactor
-        return self.broker.failure or self.broker.shortage or (compactor.failure if compactor else "")
+        broker = self.broker
+        return broker.failure or broker.shortage or broker.over_limit or (compactor.failure if compactor else "")
 
     def settings(self) -> Iterator[tuple[str, object]]:
         """The options in force, as one would write them."""
@@ -125,7 +134,6 @@ class ServerFigures:
     def reset(self) -> None:
         """Count from zero."""
         self.service.counters.reset()
-        self.connections.total = len(self.connections)
-        self.connections.refused = 0
+        self.connections.reset()
         self.service.bytes_read = self.commit.bytes_written = 0
         self.broker.total_items = 0
