@@ -113,6 +113,7 @@ class ConsoleSession:
             "PATH": f"{commands}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
             "REDQUEUE_PORT": str(self.port),
+            "REDQUEUE_SERVER": f"127.0.0.1:{self.port}",
         }
 
     def __enter__(self) -> ConsoleSession:

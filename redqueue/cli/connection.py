@@ -62,7 +62,8 @@ class Refused(CommandFailed):
     """
 
     def __init__(self, reply: bytes) -> None:
-        super().__init__(f"the server says: {show(reply)}")
+        hint = "; --user says who asks" if reply.endswith(b"unauthenticated") else ""
+        super().__init__(f"the server says: {show(reply)}{hint}")
         self.reply = reply
 
 

@@ -10,6 +10,7 @@ import time
 from redqueue.cli.command import GOOD, PARTLY, CommandFailed, SubParsers, add_command
 from redqueue.cli.connection import Connection, Refused
 from redqueue.cli.figures import texts
+from redqueue.cli.notation import count
 from redqueue.cli.server_options import ENVIRONMENT, STATUSES, Server, add_json, add_server_options, duration_or_forever
 from redqueue.cli.terminal import progress
 
@@ -65,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"drain": options.state == "on", "done": is_done, "items": items, "reserved": reserved}))
     elif options.state == "on":
-        print(f"the server drains: {items} items are left, {reserved} of them reserved")
+        print(f"the server drains: {count(items, 'item')} left, {reserved} reserved")
     else:
         print("the server takes items")
     return GOOD if is_done else PARTLY

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from redqueue.cli.connection import Answer
-from redqueue.cli.notation import bytes_fields, show, show_duration
+from redqueue.cli.notation import bytes_fields, count, show, show_duration
 
 FLAGS = b"i d f t l"
 """What a get asks for, besides the payload."""
@@ -54,10 +54,10 @@ class Item:
 
     def heading(self) -> str:
         """What is known of it, in a line."""
-        words = [f"id {self.item_id}", f"{len(self.payload)} bytes", f"flags {self.flags}"]
+        words = [f"id {self.item_id}", count(len(self.payload), "byte"), f"flags {self.flags}"]
         words.append(f"{show_duration(self.age)} old")
         if self.ttl >= 0:
             words.append(f"{show_duration(self.ttl)} to live")
         if self.deliveries:
-            words.append(f"delivered {self.deliveries} times" if self.deliveries > 1 else "delivered once")
+            words.append(f"delivered {count(self.deliveries, 'time')}")
         return f"{show(self.queue)}: {', '.join(words)}"

@@ -12,7 +12,7 @@ from redqueue.cli.connection import Connection
 from redqueue.cli.ending import ending
 from redqueue.cli.figures import texts
 from redqueue.cli.item import Item
-from redqueue.cli.notation import bytes_fields, show
+from redqueue.cli.notation import bytes_fields, count, show
 from redqueue.cli.queue_name import add_queue, parse_queue, plain_word
 from redqueue.cli.reservations import Reservations
 from redqueue.cli.server_options import ENVIRONMENT, Server, add_json, add_server_options, whole
@@ -76,12 +76,12 @@ def run(options: argparse.Namespace) -> int:
             move.give_back()
         left = int(texts(connection, b"queue " + plain_word(source, "move")).get("items", 0))
     if move.lost:
-        reason = f"the reservations of {move.lost} items were lost; they stay in {show(source)}"
+        reason = f"the reservations of {count(move.lost, 'item')} were lost, and stay in {show(source)}"
     if options.json:
         fields: dict[str, Any] = {**bytes_fields("from", source), **bytes_fields("to", target)}
         print(json.dumps(fields | {"moved": move.moved, "left": left, "reason": reason}))
     else:
-        print(f"{move.moved} items moved from {show(source)} to {show(target)}, {left} are left")
+        print(f"{count(move.moved, 'item')} moved from {show(source)} to {show(target)}, {left} left")
         if reason is not None:
             sys.stdout.flush()
             print(f"redqueue: {reason}", file=sys.stderr)

@@ -41,6 +41,11 @@ def show_lines(data: bytes) -> str:
     )
 
 
+def count(number: int, what: str) -> str:
+    """So many of something, as in ``1 item`` and ``2 items``."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def show_duration(seconds: float) -> str:
     """A duration for people, in its two largest units, as in ``1h 5m``."""
     if seconds < 1:

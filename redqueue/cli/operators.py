@@ -10,7 +10,7 @@ from typing import Any
 
 from redqueue.cli.command import GOOD, PARTLY, CommandFailed, SubParsers, add_command
 from redqueue.cli.connection import Connection
-from redqueue.cli.notation import bytes_fields, show
+from redqueue.cli.notation import bytes_fields, count, show
 from redqueue.cli.queue_name import add_queue, parse_queue, plain_word
 from redqueue.cli.server_options import ENVIRONMENT, STATUSES, Server, add_json, add_server_options, duration, whole
 
@@ -109,7 +109,7 @@ def run_redrive(options: argparse.Namespace) -> int:
         found = connection.ask(b"redrive " + word + more) == b"OK"
         left = _items(connection, word)
     gone = max(0, before - left)
-    _say(options, name, {"done": found, "left": left}, f"{gone} items of {show(name)} have gone back, {left} are left")
+    _say(options, name, {"done": found, "left": left}, f"{count(gone, 'item')} of {show(name)} went back, {left} left")
     return GOOD if found else PARTLY
 
 
@@ -139,7 +139,7 @@ def _destroy(options: argparse.Namespace, verb: str, result: str) -> int:
     with Server(options).connect() as connection:
         items = _items(connection, plain_word(name, verb))
         connection.close()
-    confirm(f"{verb} {show(name)} with its {items} items?", options.yes)
+    confirm(f"{verb} {show(name)} with {count(items, 'item')}?", options.yes)
     return _one_queue(options, verb, result)
 
 

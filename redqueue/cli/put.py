@@ -13,7 +13,7 @@ from typing import Any
 from redqueue.cli.command import GOOD, PARTLY, CommandFailed, SubParsers, add_command
 from redqueue.cli.connection import Connection, ConnectionLost, Refused
 from redqueue.cli.figures import texts
-from redqueue.cli.notation import bytes_fields, show
+from redqueue.cli.notation import bytes_fields, count, show
 from redqueue.cli.pipeline import Pipeline, ranges
 from redqueue.cli.put_input import FileInput, Piece, TooLong, from_arguments
 from redqueue.cli.queue_name import add_queue, meta_key, parse_queue
@@ -212,7 +212,7 @@ def _report(options: argparse.Namespace, name: bytes, pipeline: Pipeline, troubl
         fields |= {"refused": sorted(pipeline.refused), "unknown": pipeline.unknown, "reason": trouble}
         print(json.dumps(fields | {"reliable": reliable or None}))
         return
-    print(f"{pipeline.stored} items stored in {show(name)}" + (f" (reliable={reliable})" if reliable else ""))
+    print(f"{count(pipeline.stored, 'item')} stored in {show(name)}" + (f" (reliable={reliable})" if reliable else ""))
     if trouble is None:
         return
     sys.stdout.flush()

@@ -19,7 +19,7 @@ DEFAULT_SERVER = "127.0.0.1:12345"
 ENVIRONMENT = """
 environment:
   REDQUEUE_SERVER    the server where --server is not given
-  REDQUEUE_USER      the user where --user is not given
+  REDQUEUE_LOGIN      the user where --user is not given
   REDQUEUE_PASSWORD  the password where --password-file is not given
 """
 STATUSES = """
@@ -73,7 +73,7 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
         "--user",
         metavar="NAME",
         help="log in as this user; the password is that of --password-file, or of "
-        "REDQUEUE_PASSWORD, or is asked for (default: REDQUEUE_USER, else do not log in)",
+        "REDQUEUE_PASSWORD, or is asked for (default: REDQUEUE_LOGIN, else do not log in)",
     )
     group.add_argument("--password-file", metavar="FILE", type=Path, help="the password is the first line of FILE")
     group.add_argument("--tls", action="store_true", help="connect by TLS; --ca-file and --cert imply it")
@@ -99,7 +99,7 @@ class Server:
         self.timeout: float = options.timeout
         if self.timeout <= 0:
             raise CommandFailed("--timeout wants more than 0")
-        self._user = options.user or os.environ.get("REDQUEUE_USER") or ""
+        self._user = options.user or os.environ.get("REDQUEUE_LOGIN") or ""
         self._password_file: Path | None = options.password_file
         self._password: str | None = None
         self.may_ask = sys.stdin is not None and sys.stdin.isatty()

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from redqueue.cli.command import GOOD, PARTLY, CommandFailed
 from redqueue.cli.connection import Connection, ConnectionLost
 from redqueue.cli.item import Item
+from redqueue.cli.notation import count
 from redqueue.cli.reservations import SLICE_SECONDS, Reservations
 from redqueue.cli.server_options import Server
 
@@ -224,7 +225,7 @@ class _Worker(threading.Thread):
             return
         is_hopeless = crew.options.tries is not None and item.deliveries >= crew.options.tries
         if is_hopeless and self._reservations().set_aside(item):
-            crew.say(f"{what}, delivered {item.deliveries} times, now a dead letter")
+            crew.say(f"{what}, delivered {count(item.deliveries, 'time')}, now a dead letter")
             return
         delay = min(MOST_BACKOFF, math.ceil(crew.backoff * 2 ** min(item.deliveries - 1, 30)))
         kept = self._reservations().give_back(item, delay)

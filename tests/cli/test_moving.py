@@ -20,7 +20,7 @@ def test_move(live: Live) -> None:
     live.fill(b"from", *[b"%d" % i for i in range(200)])
     live.fill(b"to", b"before")
     done = live.redqueue("move", "from", "to", "-n", "102")
-    assert (done.stdout, done.stderr) == ("102 items moved from from to to, 100 are left\n", "")
+    assert (done.stdout, done.stderr) == ("102 items moved from from to to, 100 left\n", "")
     assert live.contents(b"to") == [b"before", b"a", b"b", *[b"%d" % i for i in range(100)]]
     assert live.contents(b"from") == [b"%d" % i for i in range(100, 200)]
     rows = live.json_lines("peek", "to", "-n", "3")
@@ -58,7 +58,7 @@ def test_move_that_is_interrupted(live: Live) -> None:
     wait_until(lambda: live.figure(b"to", "items") > 1)
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=20)
-    match = re.match(rb"(\d+) items moved from from to to, (\d+) are left", output)
+    match = re.match(rb"(\d+) items moved from from to to, (\d+) left", output)
     assert match, output
     if match[2] != b"0":
         assert (process.returncode, errors) == (1, b"redqueue: interrupted\n")
@@ -76,7 +76,7 @@ def test_move_to_a_full_queue(small: Live) -> None:
     small.fill(b"from", *[b"%d" % i for i in range(60)])
     small.fill(b"to", *[b"x"] * 70)
     done = small.redqueue("move", "from", "to", status=1)
-    assert done.stdout == "30 items moved from from to to, 30 are left\n"
+    assert done.stdout == "30 items moved from from to to, 30 left\n"
     assert done.stderr == "redqueue: to is full, or the server takes no items\n"
     assert small.contents(b"from") == [b"%d" % i for i in range(30, 60)]
 
@@ -89,9 +89,7 @@ def test_redrive(small: Live) -> None:
         wire.get(b"jobs")
         wire.get(b"jobs")
     wait_until(lambda: small.figure(b"jobs.dead", "items") == 3)
-    assert (
-        small.redqueue("redrive", "jobs.dead", "-n", "1").stdout == "1 items of jobs.dead have gone back, 2 are left\n"
-    )
+    assert small.redqueue("redrive", "jobs.dead", "-n", "1").stdout == "1 item of jobs.dead went back, 2 left\n"
     assert small.json("redrive", "jobs.dead") == {"queue": "jobs.dead", "done": True, "left": 0}
     assert small.json("redrive", "jobs.dead", status=1)["done"] is False
     assert small.contents(b"jobs") == [b"a", b"b", b"c"]
@@ -120,7 +118,7 @@ def test_flush_and_drop(live: Live) -> None:
 def test_on_a_terminal_it_asks_first(live: Live, answer: bytes, is_done: bool) -> None:
     live.fill(b"jobs", b"a", b"b")
     with terminal(live, "flush", "jobs") as shown:
-        shown.wait_for(r"flush jobs with its 2 items\? \[y/N\] ")
+        shown.wait_for(r"flush jobs with 2 items\? \[y/N\] ")
         shown.press(answer)
         assert shown.end() == (0 if is_done else 1)
         assert ("jobs is empty" if is_done else "nothing was done") in shown.read()

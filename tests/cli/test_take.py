@@ -174,7 +174,7 @@ def test_back_off_grows_and_tries_end(live: Live, tmp_path: Path) -> None:
     assert numbers == ("1", "2", "3")
     assert len(set(ids)) == 1
     assert live.contents(b"jobs.dead") == [b"bad"]
-    assert live.redqueue("redrive", "jobs.dead").stdout == "1 items of jobs.dead have gone back, 0 are left\n"
+    assert live.redqueue("redrive", "jobs.dead").stdout == "1 item of jobs.dead went back, 0 left\n"
     assert live.contents(b"jobs") == [b"bad"]
 
 
