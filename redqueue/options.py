@@ -169,6 +169,30 @@ class Security:
         "whether clients on the Unix socket may do anything without authentication, where others need it: its file's "
         "permissions protect it",
     )
+    tls_cert: str = option(
+        "",
+        str,
+        "FILE",
+        "the server's certificate in PEM, with those that vouch for it behind it: port speaks TLS, unless tls_port is "
+        "set; empty: no TLS",
+    )
+    tls_key: str = option("", str, "FILE", "the private key of tls_cert, in PEM; empty: it is in the same file")
+    tls_port: int = option(
+        "0", parse_whole, "PORT", "speak TLS on this port, and plain text on port; 0: TLS on port", 0, 65535
+    )
+    tls_client_ca: str = option(
+        "",
+        str,
+        "FILE",
+        "certificates, in PEM, of those who vouch for clients: each client needs one from them; empty: none needs any",
+    )
+    tls_client_user: bool = option(
+        "no",
+        parse_switch,
+        "yes|no",
+        "whether the common name in a client's certificate is that of a user, who needs no password then",
+    )
+    tls_min_version: str = option("1.2", one_of("1.2", "1.3"), "1.2|1.3", "the oldest version of TLS that is spoken")
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,8 @@ class Access:
             connections.doorway = Doorway(
                 options.auth_timeout, options.trust_unix_socket, loop.call_later, time.monotonic
             )
+            if options.tls_client_user:
+                connections.doorway.user_of_certificate = lambda name: authenticator.users.get(name)
 
     def prepare(self, options: Options) -> Callable[[], None]:
         """Read the users again (:meth:`redqueue.server.reload.Reload.add`).

@@ -14,6 +14,7 @@ from redqueue.config.configuration import Configuration
 from redqueue.config.kinds import BadOption
 from redqueue.options import Options
 from redqueue.server.access import check_users
+from redqueue.server.tls import check_tls
 
 Complaint = tuple[str, str]
 """The name of an option, and what it wants instead."""
@@ -64,6 +65,7 @@ CHECKS: tuple[Callable[[Options], Iterable[Complaint]], ...] = (
     check_logdir,
     check_log_file,
     check_users,
+    check_tls,
 )
 """Each says what is wrong with some options. They may block."""
 

@@ -122,6 +122,7 @@ class Connection:
         "_commit",
         "_fd",
         "_held",
+        "_is_encrypted",
         "_lingering",
         "_read_paused",
         "_registry",
@@ -148,6 +149,7 @@ class Connection:
         self._read_paused = False
         self._write_paused = False
         self._lingering = False
+        self._is_encrypted = False
         self.origin = origin
         self.number = 0
         self.idle_since = 0.0
@@ -165,7 +167,8 @@ class Connection:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=MAX_OUTPUT)
         sock = transport.get_extra_info("socket")
-        if sock is not None and transport.get_extra_info("ssl_object") is None:
+        self._is_encrypted = transport.get_extra_info("sslcontext") is not None
+        if sock is not None and not self._is_encrypted:
             self._fd = self._socket_fd = sock.fileno()
         self.session.is_local = _is_local(transport.get_extra_info("peername"))
         self.session.peer = self.origin
@@ -176,7 +179,7 @@ class Connection:
     def eof_received(self) -> bool:
         self.session.finish()
         self.session.announce()
-        return not self._lingering
+        return not self._lingering and not self._is_encrypted  # TLS cannot be half closed here
 
     def pause_writing(self) -> None:
         self._write_paused = True

@@ -47,6 +47,7 @@ from redqueue.server.logs import Logs
 from redqueue.server.reload import Reload
 from redqueue.server.sweep import Sweeper
 from redqueue.server.tcp import Listeners
+from redqueue.server.tls import TLS_OPTIONS, Certificates
 
 log = logging.getLogger("redqueue")
 
@@ -77,7 +78,9 @@ class Server:
         self._started = time.time()
         self._clock = Clock()
         self._connections = Connections(options.max_connections, options.max_connections_per_address)
-        self._listeners = Listeners(self._make_connection, self._connections, options.send_timeout)
+        self._listeners = Listeners(
+            self._make_connection, self._connections, options.send_timeout, options.auth_timeout
+        )
         self._lock: Lock | None = None
         self._journal: Log | None = None
         self._ending = False
@@ -107,6 +110,8 @@ class Server:
         self._local_clients = LocalClients(self._service, self._commit)
         self.access = Access(self._options, self._service, self._connections, asyncio_loop)
         self.reload.add(self.access.prepare, ACCESS_OPTIONS)
+        self.certificates = Certificates(self._options)
+        self.reload.add(self.certificates.prepare, TLS_OPTIONS)
         self._figures = ServerFigures(
             self._options,
             self._connections,
@@ -135,7 +140,7 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio_loop.add_signal_handler(number, self.stop, number)
         try:
-            await self._listeners.listen_tcp(self._options.host, self._options.port)
+            await self._listen()
             if self._options.unix_socket:
                 await self._listeners.listen_unix(Path(self._options.unix_socket))
         except OSError:
@@ -145,13 +150,21 @@ class Server:
         log.info("RedQueue %s ready on %s", __version__, self._listeners.addresses[0])
         for address in self._listeners.addresses[1:]:
             log.info("also listening on %s", address)
-        for warning in exposure.warnings(self._options, self._listeners.addresses):
+        for address in self._listeners.encrypted:
+            log.info("TLS is spoken on %s", address)
+        for warning in exposure.warnings(self._options, self._listeners.addresses, self._listeners.encrypted):
             log.warning("%s", warning)
         log.info("the hot modules are %s", "compiled" if is_compiled() else "plain Python")
         log.info(
             "up to %s clients at a time, with %s open files", self._connections.most or "any number of", self._files
         )
         await self._ended.wait()
+
+    async def _listen(self) -> None:
+        options, tls = self._options, self.certificates if self.certificates.context is not None else None
+        await self._listeners.listen_tcp(options.host, options.port, None if options.tls_port else tls)
+        if options.tls_port:
+            await self._listeners.listen_tcp(options.host, options.tls_port, tls)
 
     def _open_broker(self) -> None:
         options = self._options

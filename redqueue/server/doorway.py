@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from redqueue.access.roles import User
+from redqueue.server.tls import common_name
+
 if TYPE_CHECKING:
     from redqueue.server.connection import Connection
+
+log = logging.getLogger(__name__)
 
 MOST = 1024
 """Connections that may stand here; one more takes the place of the one that has stood here longest."""
@@ -22,6 +28,7 @@ class Doorway:
     :param call_later: as the event loop's
     :param monotonic: the time, seconds
 
+    :ivar user_of_certificate: finds the user whose name a client's certificate has; None where certificates name nobody
     :ivar timeouts: clients that took too long
     :ivar crowded_out: clients that had to make room
     """
@@ -35,6 +42,7 @@ class Doorway:
     ) -> None:
         self.seconds = seconds
         self.trusts_unix_socket = trusts_unix_socket
+        self.user_of_certificate: Callable[[str], User | None] | None = None
         self._call_later = call_later
         self._monotonic = monotonic
         self._standing: dict[Connection, float] = {}
@@ -53,6 +61,11 @@ class Doorway:
         if self.trusts_unix_socket and not isinstance(transport.get_extra_info("peername"), tuple):
             session.become(None)
             return
+        if self.user_of_certificate is not None:
+            user = self.user_of_certificate(common_name(transport.get_extra_info("peercert")))
+            if user is not None:
+                session.become(user)
+                return
         if len(self._standing) >= MOST:
             self._forget_the_admitted()
         if len(self._standing) >= MOST:
@@ -81,8 +94,12 @@ class Doorway:
                 break
             del self._standing[connection]
             self.timeouts += 1
-            connection.session.close_after_reply("it did not authenticate in time")
-            connection.session.announce()
+            extra = {
+                "repeats": "connections that did not authenticate in time",
+                "fields": {"peer": connection.describe()},
+            }
+            log.warning("connection closed: it did not authenticate in time", extra=extra)
+            connection.close_when_sent()
         self._look_later()
 
     def _forget_the_admitted(self) -> None:

@@ -29,10 +29,11 @@ def warnings(options: Options, addresses: Iterable[str], encrypted: Iterable[str
     """
     exposed = [address for address in addresses if not is_loopback(address)]
     plain = [address for address in exposed if address not in set(encrypted)]
+    open_to_all = plain if options.tls_client_ca else exposed
     found = []
-    if exposed and not options.users:
+    if open_to_all and not options.users:
         found.append(
-            f"whoever can reach {' or '.join(exposed)} can read, change and delete every item: there is no "
+            f"whoever can reach {' or '.join(open_to_all)} can read, change and delete every item: there is no "
             "authentication. Set users=FILE (redqueue passwd add FILE NAME makes it), or listen on host=127.0.0.1"
         )
     if plain and options.users:
