@@ -10,7 +10,7 @@ set -euo pipefail
 python=${1:?usage: $0 PYTHON}
 packages=(
     memcached beanstalkd redis-server gcc libc6-dev
-    php-cli php-memcached libcache-memcached-perl libmemcached-tools netcat-openbsd
+    php-cli php-memcached libcache-memcached-perl libmemcached-tools libsasl2-modules netcat-openbsd
     mandoc zsh fish
 )
 services=(memcached beanstalkd redis-server)

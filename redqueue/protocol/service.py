@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from redqueue.access.roles import Grant, User
 from redqueue.engine.broker import Broker
@@ -14,9 +14,9 @@ from redqueue.protocol.permissions import denial
 from redqueue.protocol.request import Requests
 from redqueue.protocol.unfinished import Unfinished
 
-_MOST_GRANTED = 256
+_MOST_GRANTED: Final = 256
 """Different sets of grants that lines are remembered for at a time."""
-NO_LIMIT = 1 << 62
+NO_LIMIT: Final = 1 << 62
 """More bytes than will ever be read."""
 
 

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from os import write
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from redqueue.protocol.service import Service
 from redqueue.protocol.session import COMMIT, MAX_BACKLOG, MAX_OUTPUT, OUTPUT, Session
@@ -17,9 +17,10 @@ from redqueue.server.group_commit import GroupCommit
 
 log = logging.getLogger(__name__)
 
-LINGER_SECONDS = 1.0
+_write: Final = write
+LINGER_SECONDS: Final = 1.0
 """How long a client that was told off may take to read why."""
-QUIET_SECONDS = 60.0
+QUIET_SECONDS: Final = 60.0
 """How long the log says nothing of refused connections after it has said something."""
 
 
@@ -238,7 +239,7 @@ class Connection:
         data = replies[0] if len(replies) == 1 else b"".join(replies)
         # Most replies fit into the socket's buffer, and the transport's own write takes twice as long.
         try:
-            sent = write(self._fd, data)
+            sent = _write(self._fd, data)
         except OSError:
             sent = 0  # full, or broken, which the transport finds out and reports
         if sent < len(data):

@@ -354,6 +354,7 @@ LOGINS = st.sampled_from(
 )
 
 
+@pytest.mark.plain
 @settings(max_examples=500, deadline=None)
 @given(
     st.lists(JUNK | FRAMES | LOGINS | st.binary(max_size=600), max_size=12),

@@ -92,7 +92,7 @@ def test_certificate_and_key_may_be_one_file_and_there_may_be_a_plain_port(
 
 def test_a_client_of_the_openssl_command_is_served(tmp_path: Path, certificates: Certificates) -> None:
     with server_with(tmp_path, certificates) as server:
-        command = "openssl s_client -quiet -verify_return_error -CAfile".split()
+        command = ["openssl", "s_client", "-quiet", "-verify_return_error", "-CAfile"]
         done = subprocess.run(
             [*command, certificates.ca, "-connect", f"127.0.0.1:{server.port}"],
             input=b"version\r\nquit\r\n",
