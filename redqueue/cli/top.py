@@ -167,6 +167,8 @@ def summary(figures: dict[str, str]) -> str:
     ]
     if figures.get("readonly") == "1":
         words.append("READ-ONLY")
+    if figures.get("draining") == "1":
+        words.append("DRAINING")
     if figures.get("health", "ok") != "ok":
         words.append(f"HEALTH: {figures['health']}")
     return ", ".join(words)
