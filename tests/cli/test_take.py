@@ -245,6 +245,16 @@ def test_a_signal_while_it_waits(live: Live) -> None:
     assert process.returncode == 0
 
 
+def test_what_comes_after_the_signal_is_for_others(live: Live) -> None:
+    process = live.start_command("take", "jobs", "--exec=cat", stdout=subprocess.PIPE)
+    wait_until(lambda: live.figure(b"jobs", "waiters") == 1)
+    process.send_signal(signal.SIGTERM)
+    live.fill(b"jobs", b"a")
+    assert process.communicate(timeout=20) == (b"", b"")
+    assert live.contents(b"jobs") == [b"a"]
+    assert live.figure(b"jobs", "timed_out_transactions") == 0
+
+
 def test_a_lost_reservation_is_told_of(live: Live, tmp_path: Path) -> None:
     live.fill(b"jobs", b"a")
     go, begun = tmp_path / "go", tmp_path / "begun"
