@@ -34,6 +34,20 @@ def parse_store(text: str) -> str:
     return text
 
 
+ANY_PORT = "any"
+NO_PORT = "0"
+
+
+def parse_http_port(text: str) -> str:
+    """A port, :data:`NO_PORT` for none, or :data:`ANY_PORT` for any free one."""
+    word = text.strip().lower()
+    if word == ANY_PORT:
+        return word
+    if not (word.isascii() and word.isdigit() and int(word) <= 65535):
+        raise BadOption(f"wants a port from 1 to 65535, any for any free one, or 0 for none, not {text!r}")
+    return str(int(word))
+
+
 @dataclass(frozen=True)
 class Network:
     """Where clients connect"""
@@ -43,6 +57,30 @@ class Network:
         "12345", parse_whole, "PORT", "port to listen on; 0: any free one, named in the ready line", 0, 65535
     )
     unix_socket: str = option("", str, "PATH", "listen on this Unix socket as well; empty: none")
+    http_host: str = option(
+        "127.0.0.1", str, "ADDRESS", "address or name to listen on for the web page, the JSON API and the metrics"
+    )
+    http_port: str = option(
+        "12346",
+        parse_http_port,
+        "PORT",
+        "port for the web page, the JSON API and the metrics; any: any free one, named in the log; 0: none",
+    )
+    http_allowed_hosts: str = option(
+        "",
+        str,
+        "NAMES",
+        "names, with commas between them, under which the web page is reached, besides IP addresses, localhost, "
+        "http_host and the name of the machine; others are refused, since a page elsewhere may have them point here",
+    )
+    metrics_queues: int = option(
+        "200",
+        parse_whole,
+        "N",
+        "queues that have metrics of their own in /metrics; the others are summed up in one named other",
+        0,
+        100_000,
+    )
 
 
 @dataclass(frozen=True)

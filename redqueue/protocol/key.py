@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from redqueue.engine.subscriptions import QUEUE as SUBSCRIPTIONS
 from redqueue.protocol import replies
 
 MAX_KEY: Final = 250
@@ -128,6 +129,8 @@ def parse(wire: bytes, allowed: tuple[bytes, ...], *, raw: bool = False) -> Key:
     """
     if raw:
         _check_length(wire)
+        if wire.startswith(SUBSCRIPTIONS):
+            raise BadKey("key begins as a name that the server keeps for itself")
     else:
         check(wire)
     key = Key(wire)

@@ -148,7 +148,10 @@ def _brief_figures(queue: Queue) -> tuple[tuple[bytes, int], ...]:
 
 
 def _shown(name: bytes) -> bytes:
-    """A queue's name as a word in ASCII, as in a URL: clients decode the names of figures as that."""
+    """A queue's name as a word in ASCII, as in a URL: clients decode the names of figures as that.
+
+    A base64 key may have put spaces and line ends into it, which must not end the word or the line.
+    """
     return name if _PLAIN.fullmatch(name) else quote_from_bytes(name, _PRINTABLE).encode()
 
 

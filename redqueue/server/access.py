@@ -48,31 +48,34 @@ class Access:
     """Who may connect: anybody, or those in the file of the users.
 
     :param options: those in force
-    :param service: what all sessions share
-    :param connections: all connections
     :param loop: the event loop
     :raises BadOption: where the file cannot be used
 
     :ivar authenticator: tells users by their passwords; None where anybody may connect, and do anything
     """
 
-    def __init__(
-        self, options: Options, service: Service, connections: Connections, loop: asyncio.AbstractEventLoop
-    ) -> None:
-        self.authenticator: Authenticator | None = None
-        self._connections = connections
+    def __init__(self, options: Options, loop: asyncio.AbstractEventLoop) -> None:
+        self._options = options
+        self._loop = loop
+        self._connections: Connections | None = None
         try:
             users = read(options)
         except BadUsers as error:
             raise BadOption(f"users: {error}") from None
-        if users is not None:
-            self.authenticator = authenticator = Authenticator(users, loop.call_soon_threadsafe)
-            service.gate = lambda session: Gate(session, authenticator)
-            connections.doorway = Doorway(
-                options.auth_timeout, options.trust_unix_socket, loop.call_later, time.monotonic
-            )
-            if options.tls_client_user:
-                connections.doorway.user_of_certificate = lambda name: authenticator.users.get(name)
+        self.authenticator = None if users is None else Authenticator(users, loop.call_soon_threadsafe)
+
+    def guard(self, service: Service, connections: Connections) -> None:
+        """Let nobody through who has not authenticated, where there are users. Call before anybody connects."""
+        authenticator, options = self.authenticator, self._options
+        self._connections = connections
+        if authenticator is None:
+            return
+        service.gate = lambda session: Gate(session, authenticator)
+        connections.doorway = doorway = Doorway(
+            options.auth_timeout, options.trust_unix_socket, self._loop.call_later, time.monotonic
+        )
+        if options.tls_client_user:
+            doorway.user_of_certificate = lambda name: authenticator.users.get(name)
 
     def prepare(self, options: Options) -> Callable[[], None]:
         """Read the users again (:meth:`redqueue.server.reload.Reload.add`).
@@ -94,14 +97,15 @@ class Access:
 
     def _put_in_force(self, options: Options, users: Users | None) -> None:
         """Who is gone or has another password is disconnected, with what they hold; other roles count from here on."""
-        authenticator, doorway = self.authenticator, self._connections.doorway
-        if authenticator is None or doorway is None or users is None:
+        authenticator, connections = self.authenticator, self._connections
+        if authenticator is None or users is None or connections is None or connections.doorway is None:
             return
+        doorway = connections.doorway
         doorway.seconds, doorway.trusts_unix_socket = options.auth_timeout, options.trust_unix_socket
         before = authenticator.users
         authenticator.replace(users)
         closed = 0
-        for connection in self._connections:
+        for connection in connections:
             session = connection.session
             if session.user is None:
                 continue

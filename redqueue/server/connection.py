@@ -171,7 +171,7 @@ class Connection:
         self._is_encrypted = transport.get_extra_info("sslcontext") is not None
         if sock is not None and not self._is_encrypted:
             self._fd = self._socket_fd = sock.fileno()
-        self.session.is_local = _is_local(transport.get_extra_info("peername"))
+        self.session.is_local = is_local(transport.get_extra_info("peername"))
         self.session.peer = self.origin
         self._registry.add(self)
         if self._registry.doorway is not None:
@@ -329,7 +329,7 @@ def _address(peer: tuple[Any, ...]) -> ipaddress.IPv4Address | ipaddress.IPv6Add
     return mapped or address
 
 
-def _is_local(peer: object) -> bool:
+def is_local(peer: object) -> bool:
     """Whether the other end, as a socket names it, is on this machine: over loopback or a Unix socket."""
     if not isinstance(peer, tuple):
         return isinstance(peer, (str, bytes))  # a Unix socket, mostly without a name

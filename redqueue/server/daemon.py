@@ -10,9 +10,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tornado.ioloop import IOLoop
 
@@ -31,6 +31,7 @@ from redqueue.journal.lock import JournalInUse, Lock
 from redqueue.journal.log import Log
 from redqueue.journal.recovery import JournalDamaged, Recovery
 from redqueue.journal.worker import Worker
+from redqueue.options import NO_PORT
 from redqueue.protocol.commands import CODECS, COMMANDS
 from redqueue.protocol.host import Figures
 from redqueue.protocol.request import Requests
@@ -42,14 +43,18 @@ from redqueue.server.checks import check
 from redqueue.server.connection import Connection, Connections
 from redqueue.server.figures import ServerFigures
 from redqueue.server.group_commit import GroupCommit
+from redqueue.server.health import Health
 from redqueue.server.local_client import LocalClients
 from redqueue.server.logs import Logs
 from redqueue.server.reload import Reload
 from redqueue.server.sweep import Sweeper
 from redqueue.server.tcp import Listeners
 from redqueue.server.tls import TLS_OPTIONS, Certificates
+from redqueue.server.web.application import WebServer
+from redqueue.server.web.site import Engine, Site
 
 log = logging.getLogger("redqueue")
+T = TypeVar("T")
 
 LAST_REPLIES_SECONDS = 5.0
 """How long clients may take, at the end, to read what they have been answered."""
@@ -81,6 +86,8 @@ class Server:
         self._listeners = Listeners(
             self._make_connection, self._connections, options.send_timeout, options.auth_timeout
         )
+        self._health = Health()
+        self._web = WebServer(Site(options, self._health))
         self._lock: Lock | None = None
         self._journal: Log | None = None
         self._ending = False
@@ -103,15 +110,19 @@ class Server:
         asyncio_loop.add_signal_handler(signal.SIGHUP, self._begin_reload)
         self._files = open_files.raise_limit()
         self._connections.most = open_files.most_clients(self._options.max_connections, self._files)
-        self._open_broker()
+        self.access = Access(self._options, asyncio_loop)
+        self.reload.add(self.access.prepare, ACCESS_OPTIONS)
+        self.certificates = Certificates(self._options)
+        self.reload.add(self.certificates.prepare, TLS_OPTIONS)
+        self._lock_journal()
+        if self._options.http_port != NO_PORT:
+            self._web.listen(self.access.authenticator, self.certificates)
+        await self._open_broker()
         self._broker.max_queues = self._options.max_queues
         self._service = Service(self._broker, Requests(COMMANDS, self._options.max_item_size), self, CODECS)
         self._commit = GroupCommit(asyncio_loop.call_soon, self._service, self._journal, self._options.max_disk)
         self._local_clients = LocalClients(self._service, self._commit)
-        self.access = Access(self._options, self._service, self._connections, asyncio_loop)
-        self.reload.add(self.access.prepare, ACCESS_OPTIONS)
-        self.certificates = Certificates(self._options)
-        self.reload.add(self.certificates.prepare, TLS_OPTIONS)
+        self.access.guard(self._service, self._connections)
         self._figures = ServerFigures(
             self._options,
             self._connections,
@@ -122,6 +133,7 @@ class Server:
             self._listeners,
             is_ending=lambda: self._ending,
         )
+        self._health.watch(self._broker, self._commit)
         await self._leave_damage_behind()
         self._broker.deadlines.on_earlier = self._arm
         if math.isfinite(self._broker.deadlines.armed):
@@ -147,13 +159,16 @@ class Server:
             self._close_journal()
             raise
         settle_garbage_collector()
+        self._health.phase = ""
+        self._web.serve(Engine(self._figures, self._local_clients))
         log.info("RedQueue %s ready on %s", __version__, self._listeners.addresses[0])
         for address in self._listeners.addresses[1:]:
             log.info("also listening on %s", address)
         for address in self._listeners.encrypted:
             log.info("TLS is spoken on %s", address)
-        for warning in exposure.warnings(self._options, self._listeners.addresses, self._listeners.encrypted):
-            log.warning("%s", warning)
+        if self._web.address:
+            log.info("the web page is on %s", self._web.address)
+        self._warn_of_exposure()
         log.info("the hot modules are %s", "compiled" if is_compiled() else "plain Python")
         log.info(
             "up to %s clients at a time, with %s open files", self._connections.most or "any number of", self._files
@@ -166,27 +181,42 @@ class Server:
         if options.tls_port:
             await self._listeners.listen_tcp(options.host, options.tls_port, tls)
 
-    def _open_broker(self) -> None:
+    def _warn_of_exposure(self) -> None:
+        addresses, encrypted = [*self._listeners.addresses], [*self._listeners.encrypted]
+        if self._web.address:
+            addresses.append(self._web.address)
+            if self.certificates.context is not None:
+                encrypted.append(self._web.address)
+        for warning in exposure.warnings(self._options, addresses, encrypted):
+            log.warning("%s", warning)
+
+    def _lock_journal(self) -> None:
+        if self._options.reliable != "no":
+            directory = Path(self._options.logdir)
+            directory.mkdir(parents=True, exist_ok=True)
+            self._lock = Lock(directory)
+
+    async def _open_broker(self) -> None:
         options = self._options
         if options.reliable == "no":
             log.warning("reliable=no: items live in memory only and are gone when the server ends")
             self._broker = Broker(self._book, self._clock, NullJournal(), options.memory)
             return
         directory = Path(options.logdir)
-        directory.mkdir(parents=True, exist_ok=True)
-        self._lock = Lock(directory)
-        progress = _Progress()
         started = time.monotonic()
-        recovered = Recovery(directory, now=time.time_ns(), salvage=options.salvage, progress=progress).run()
         notify = asyncio.get_running_loop().call_soon_threadsafe
+        worker, reader = Worker(notify), Worker(notify)
+        progress = _Progress(self._health)
+        recovery = Recovery(directory, now=time.time_ns(), salvage=options.salvage, progress=progress)
+        recovered = await _run_in(worker, recovery.run)
         self._journal = Log(
             directory,
             recovered,
             segment_size=options.segment_size,
             sync=options.reliable == "sync",
             wall_ns=time.time_ns,
-            worker=Worker(notify),
-            reader=Worker(notify),
+            worker=worker,
+            reader=reader,
         )
         self._broker = Broker(self._book, self._clock, self._journal, options.memory)
         self._broker.last_id = recovered.last_id
@@ -230,7 +260,9 @@ class Server:
     # -- new settings ---------------------------------------------------------------
 
     def _begin_reload(self) -> None:
-        if not self._ending:
+        if self._health.phase:
+            log.warning("SIGHUP: not yet, the server is %s; what it has read is new enough", self._health.phase)
+        elif not self._ending:
             log.info("SIGHUP: reading the configuration again")
             self.reload.begin()
 
@@ -284,7 +316,9 @@ class Server:
             os._exit(1)
         self._ending = True
         log.info("%s: ending", name)
+        self._health.phase = "ending"
         self._listeners.close()
+        self._web.close()
         self._broker.ending = True
         for connection in self._connections:
             connection.end_input()
@@ -367,14 +401,31 @@ class Server:
         return True
 
 
+async def _run_in(worker: Worker, job: Callable[[], T]) -> T:
+    """Have a thread do ``job``, while the loop goes on; returns what it returns, raises what it raises."""
+    finished: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    results: list[T] = []
+
+    def done(error: BaseException | None) -> None:
+        if error is None:
+            finished.set_result(results[0])
+        else:
+            finished.set_exception(error)
+
+    worker.submit(lambda: results.append(job()), done)
+    return await finished
+
+
 class _Progress:
     """Logs how far the replay is, each second."""
 
-    def __init__(self) -> None:
+    def __init__(self, health: Health) -> None:
+        self._health = health
         self._next = time.monotonic() + PROGRESS_SECONDS
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
+        self._health.replaying(done, total)
         if now >= self._next:
             self._next = now + PROGRESS_SECONDS
             log.info("replaying the journal: %d of %d MB (%d %%)", done >> 20, total >> 20, 100 * done // max(1, total))

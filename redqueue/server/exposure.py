@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable
 
 from redqueue.options import Options
@@ -11,8 +12,9 @@ from redqueue.options import Options
 def is_loopback(address: str) -> bool:
     """Whether only this machine can reach a listening address, written as ``127.0.0.1:12345`` or ``[::1]:12345``.
 
-    That of a Unix socket is its path.
+    That of a Unix socket is its path, that of the web page its URL.
     """
+    address = re.sub("^https?://([^/]+)/$", r"\1", address)
     if address.startswith(("/", ".")) or ":" not in address:
         return True
     try:

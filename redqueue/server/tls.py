@@ -115,10 +115,12 @@ class Certificates:
     :raises BadOption: where the files cannot be used
 
     :ivar context: for each new connection; None where no port speaks TLS
+    :ivar on_change: called with another context
     """
 
     def __init__(self, options: Options) -> None:
         self.context = _context(options)
+        self.on_change: list[Callable[[ssl.SSLContext | None], None]] = []
 
     def prepare(self, options: Options) -> Callable[[], None]:
         """Read the files again (:meth:`redqueue.server.reload.Reload.add`).
@@ -133,6 +135,8 @@ class Certificates:
 
         def put_in_force() -> None:
             self.context = context
+            for tell in self.on_change:
+                tell(context)
 
         return put_in_force
 
