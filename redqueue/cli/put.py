@@ -111,9 +111,11 @@ def run(options: argparse.Namespace) -> int:
             trouble = _put_all(pipeline, from_arguments(options.items, most), options.wait)
         else:
             source = FileInput(options.file, b"" if options.whole else b"\0" if options.null else b"\n", most)
-            with progress(f"putting into {show(name)}") as report:
-                pieces = _reporting(source, pipeline, report)
-                trouble = _put_all(pipeline, pieces, options.wait)
+            if source.is_typed:
+                trouble = _put_all(pipeline, source.pieces(), options.wait)
+            else:
+                with progress(f"putting into {show(name)}") as report:
+                    trouble = _put_all(pipeline, _reporting(source, pipeline, report), options.wait)
     _report(options, name, pipeline, trouble, reliable)
     return GOOD if trouble is None else PARTLY
 

@@ -36,6 +36,7 @@ class FileInput:
     :param most: bytes of the longest item that the server takes
     :ivar size: of the input, bytes; 0 where that cannot be known
     :ivar done: bytes read so far
+    :ivar is_typed: whether somebody types it at a terminal
     """
 
     def __init__(self, path: str | None, separator: bytes, most: int) -> None:
@@ -43,6 +44,7 @@ class FileInput:
         self._separator = separator
         self._most = most
         self.done = 0
+        self.is_typed = os.isatty(self._file)
         status = os.fstat(self._file)
         self.size = status.st_size if stat.S_ISREG(status.st_mode) else 0
 

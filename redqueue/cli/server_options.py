@@ -101,8 +101,10 @@ class Server:
             raise CommandFailed("--timeout wants more than 0")
         self._user = options.user or os.environ.get("REDQUEUE_LOGIN") or ""
         self._password_file: Path | None = options.password_file
-        self._password: str | None = None
+        self._password: bytes | None = None
         self.may_ask = sys.stdin is not None and sys.stdin.isatty()
+        if " " in self._user:
+            raise CommandFailed(f"--user={self._user} is no name: there is a space in it")
         if self._password_file is not None and not self._user:
             raise CommandFailed("--password-file wants --user as well")
 
@@ -122,7 +124,7 @@ class Server:
             connection.close()
             connection = Connection(self.address, timeout=self.timeout, tls=self.tls)
         try:
-            credentials = f"{self._user} {self.password()}".encode()
+            credentials = os.fsencode(self._user) + b" " + self.password()
             connection.send(b"set auth 0 0 %d\r\n%b\r\n" % (len(credentials), credentials))
             reply = connection.line()
             if reply != b"STORED":
@@ -139,20 +141,20 @@ class Server:
         except Refused:
             return False
 
-    def password(self) -> str:
+    def password(self) -> bytes:
         """The user's password; asked for once at most."""
         if self._password is None:
             self._password = self._find_password()
         return self._password
 
-    def _find_password(self) -> str:
+    def _find_password(self) -> bytes:
         if self._password_file is not None:
-            return self._password_file.read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
-        if (given := os.environ.get("REDQUEUE_PASSWORD")) is not None:
+            return self._password_file.read_bytes().partition(b"\n")[0].rstrip(b"\r")
+        if (given := os.environb.get(b"REDQUEUE_PASSWORD")) is not None:
             return given
         if not self.may_ask:
             raise CommandFailed("a password is needed: --password-file, or REDQUEUE_PASSWORD in the environment")
-        return getpass.getpass(f"password of {self._user}: ")
+        return os.fsencode(getpass.getpass(f"password of {self._user}: "))
 
 
 def _tls(options: argparse.Namespace, address: Address) -> ssl.SSLContext | None:

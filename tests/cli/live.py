@@ -97,7 +97,7 @@ class Terminal:
         self.before = termios.tcgetattr(theirs)
         self._theirs = theirs
         env = {**env, "TERM": "xterm"}
-        for name in ("NO_COLOR", "COLUMNS"):
+        for name in ("NO_COLOR", "COLUMNS", "LINES"):
             env.pop(name, None)
         self.process = subprocess.Popen(
             command, stdin=theirs, stdout=theirs, stderr=theirs, env=env, start_new_session=True
@@ -119,8 +119,10 @@ class Terminal:
 
     def wait_for(self, pattern: str) -> str:
         """Wait until what was written matches; returns it, and forgets it."""
-        wait_until(lambda: re.search(pattern, self.read(), re.DOTALL), what=f"{pattern!r} on the terminal")
-        text = self.read()
+        deadline = time.monotonic() + 30
+        while not re.search(pattern, text := self.read(), re.DOTALL):
+            assert time.monotonic() < deadline, f"no {pattern!r} on the terminal, but {text!r}"
+            time.sleep(0.01)
         self.written = ""
         return text
 

@@ -205,6 +205,7 @@ def test_servers_that_are_none(server: str) -> None:
         (("--key=x",), "--key wants --cert as well"),
         (("--tls", "--server=unix:/x"), "there is no TLS over a Unix socket"),
         (("--password-file=x",), "--password-file wants --user as well"),
+        (("--user=a b",), "there is a space in it"),
         (("--ca-file=/nowhere",), "/nowhere: No such file"),
     ],
 )

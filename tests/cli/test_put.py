@@ -195,6 +195,15 @@ def test_a_progress_bar_on_a_terminal(live: Live, tmp_path: Path) -> None:
     assert "100000 items stored in jobs" in text
 
 
+def test_lines_that_are_typed(live: Live) -> None:
+    with terminal(live, "put", "jobs") as shown:
+        shown.press(b"first\nsecond\n")
+        wait_until(lambda: live.contents(b"jobs") == [b"first", b"second"])
+        shown.press(b"\x04")
+        assert shown.end() == 0
+        assert "2 items stored in jobs" in shown.read()
+
+
 @pytest.mark.parametrize("lines", [True, False])
 def test_an_input_longer_than_memory(tmp_path: Path, lines: bool) -> None:
     """Its size does not show in the memory of the command."""
