@@ -19,8 +19,10 @@ PREFIX = "REDQUEUE_"
 
 _BY_NAME = {option.name: option for option in OPTIONS}
 _ALIKE = 0.75
-"""So alike is a variable that nobody knows to an option that it must have meant it. Others are none of ours: what
-Kubernetes sets for a service of our name, or what the build reads."""
+"""So alike is a variable that nobody knows to an option that it must have meant it. Others are none of ours, such as
+what Kubernetes sets for a service of our name."""
+_OF_TOOLS = {"COMPILE", "DELIVERIES", "FLAGS", "ID", "LOGIN", "PASSWORD", "QUEUE", "SERVER", "TOKEN"}
+"""Variables of the build and of the command ``redqueue``, which are no options however alike."""
 
 
 def load(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> Configuration:
@@ -47,12 +49,12 @@ class Sources:
     def __init__(self, arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> None:
         self._given, self.action = command_line.parse(arguments)
         self._environment = {name: text for name, text in environment.items() if name.startswith(PREFIX)}
+        self._config = self._given.get("config", self._environment.get(f"{PREFIX}CONFIG", ""))
         self._directory = Path.cwd()
 
     def config_path(self) -> Path | None:
         """The file, by its absolute path, or None."""
-        name = self._given.get("config", self._environment.get(f"{PREFIX}CONFIG", ""))
-        return self._directory / name if name else None
+        return self._directory / self._config if self._config else None
 
     def load(self) -> Configuration:
         """What they set; the file is read anew.
@@ -72,15 +74,18 @@ class Sources:
         _read_texts(self._given, {name: f"--{name}" for name in self._given}, settings, complaints)
         if complaints:
             raise BadOption("\n".join(complaints))
-        options = Options(**{name: setting.value for name, setting in settings.items()})
+        try:
+            options = Options(**{name: setting.value for name, setting in settings.items()})
+        except BadOption as error:
+            raise BadOption(_with_source(str(error), settings)) from None
         return Configuration(options, _book(options, tables), settings, tables)
 
     def _read_file(
         self, path: Path, settings: dict[str, Setting], complaints: list[str]
     ) -> dict[str, dict[str, Setting]]:
         """Take the options of the file into ``settings``; returns its tables of queues."""
-        named_by, shown = ("--config", self._given["config"]) if "config" in self._given else (f"{PREFIX}CONFIG", path)
-        file = TomlFile(path, str(shown), named_by)
+        named_by = "--config" if "config" in self._given else f"{PREFIX}CONFIG"
+        file = TomlFile(path, self._config, named_by)
         seen: dict[str, str] = {}
         for key, value in file.data.items():
             name = key.replace("-", "_")
@@ -108,8 +113,10 @@ class Sources:
         texts = {name: self._environment[shown] for name, shown in variables.items() if shown in self._environment}
         _read_texts(texts, variables, settings, complaints)
         for variable in sorted(self._environment.keys() - set(variables.values())):
-            name = variable.removeprefix(PREFIX).lower()
-            near = difflib.get_close_matches(name, _BY_NAME, n=1, cutoff=_ALIKE)
+            name = variable.removeprefix(PREFIX)
+            if name in _OF_TOOLS:
+                continue
+            near = difflib.get_close_matches(name.lower(), _BY_NAME, n=1, cutoff=_ALIKE)
             if near:
                 complaints.append(f"unknown option {variable}, did you mean {variables[near[0]]}?")
 
@@ -122,6 +129,12 @@ def _read_texts(
             settings[name] = Setting.read(_BY_NAME[name], text, shown[name])
         except BadOption as error:
             complaints.append(f"{shown[name]} {error}{_hint(shown[name], text)}")
+
+
+def _with_source(complaint: str, settings: Mapping[str, Setting]) -> str:
+    """What is wrong with options that do not go together, with where the first one of them is set."""
+    name, _, what = complaint.partition(" ")
+    return f"{settings[name].shown(name)} {what}" if name in settings else complaint
 
 
 def _hint(shown: str, text: str) -> str:

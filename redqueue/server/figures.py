@@ -21,6 +21,7 @@ import tornado
 from redqueue import __version__
 from redqueue.engine.queue import Queue
 from redqueue.engine.settings import written
+from redqueue.histogram import Histogram
 from redqueue.journal.log import Log
 from redqueue.options import Options
 from redqueue.protocol.service import Service
@@ -29,6 +30,8 @@ from redqueue.server.connection import Connections
 from redqueue.server.group_commit import GroupCommit
 from redqueue.server.tcp import Listeners
 
+LAG_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+"""Seconds."""
 COUNTED: dict[str, Callable[[Queue], int]] = {
     "put": attrgetter("total_items"),
     "delivered": attrgetter("total_reserved"),
@@ -55,6 +58,10 @@ class Tally:
         for i, count in enumerate(_COUNTS):
             self._sums[i] += count(queue)
 
+    def __getitem__(self, name: str) -> int:
+        """The sum of what is counted by that name."""
+        return self._sums[_INDEX[name]]
+
     def copy(self) -> Tally:
         """One that goes on from here by itself."""
         return Tally(self._sums)
@@ -65,6 +72,7 @@ class Tally:
 
 
 _COUNTS = tuple(COUNTED.values())
+_INDEX = {name: i for i, name in enumerate(COUNTED)}
 
 
 class ServerFigures:
@@ -79,6 +87,7 @@ class ServerFigures:
     :param listeners: the listening sockets
     :param is_ending: tells whether the server is on its way out
 
+    :ivar loop_lag: seconds by which the loop was late for a timer that fires about each second
     :ivar departed: what the queues have counted that are gone
     """
 
@@ -100,9 +109,10 @@ class ServerFigures:
         self.commit = commit
         self.journal = journal
         self.started = started
-        self._listeners = listeners
+        self.loop_lag = Histogram(LAG_BOUNDS)
         self.departed = Tally()
         self.broker.on_forget.append(self.departed.add)
+        self._listeners = listeners
         self._is_ending = is_ending
 
     def process(self) -> list[tuple[str, object]]:
@@ -128,6 +138,8 @@ class ServerFigures:
             ("listen_disabled_num", self._listeners.waits),
             ("idle_kicks", connections.idle_kicks),
             ("command_timeouts", connections.command_timeouts),
+            ("auth_timeouts", 0 if connections.doorway is None else connections.doorway.timeouts),
+            ("tls_handshake_errors", self._listeners.failed_handshakes),
             ("bytes_read", self.service.bytes_read),
             ("bytes_written", commit.bytes_written),
             ("limit_maxbytes", self.options.max_bytes),

@@ -22,9 +22,17 @@ class TextLines(logging.Formatter):
     """``2026-01-31 12:00:00,123 INFO message field=value``, in local time; a traceback stands below."""
 
     def format(self, record: logging.LogRecord) -> str:
-        fields = "".join(f" {name}={_quoted(shown(value))}" for name, value in fields_of(record).items())
-        line = f"{self.formatTime(record)} {record.levelname} {_escaped(record.getMessage())}{fields}"
+        line = f"{self.formatTime(record)} {record.levelname} {_escaped(record.getMessage())}{_written_fields(record)}"
         return f"{line}\n{record.exc_text}" if record.exc_text else line
+
+
+class JournalLines(logging.Formatter):
+    """For systemd's journal, which has times of its own: the priority of sd-daemon(3) before each line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        priority = f"<{next(number for level, number in _PRIORITIES if record.levelno >= level)}>"
+        lines = [_escaped(record.getMessage()) + _written_fields(record), *(record.exc_text or "").splitlines()]
+        return "\n".join(priority + line for line in lines)
 
 
 class JsonLines(logging.Formatter):
@@ -45,13 +53,17 @@ class JsonLines(logging.Formatter):
         return json.dumps(entry)
 
 
-FORMATTERS = {"text": TextLines(), "json": JsonLines()}
+_PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (0, 7))
 
 
 def fields_of(record: logging.LogRecord) -> Mapping[str, object]:
     """The fields that the call has named."""
     fields: Mapping[str, object] = getattr(record, "fields", {})
     return fields
+
+
+def _written_fields(record: logging.LogRecord) -> str:
+    return "".join(f" {name}={_quoted(shown(value))}" for name, value in fields_of(record).items())
 
 
 def shown(value: object) -> str:

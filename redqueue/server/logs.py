@@ -7,6 +7,7 @@ they can be written, some are dropped and counted.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import select
@@ -20,7 +21,7 @@ from pathlib import Path
 
 from redqueue.config.kinds import BadOption
 from redqueue.options import Options
-from redqueue.server.log_lines import FORMATTERS, fields_of, written_traceback
+from redqueue.server.log_lines import JournalLines, JsonLines, TextLines, fields_of, written_traceback
 from redqueue.server.repeats import Repeats
 
 MOST_WAITING = 10_000
@@ -41,15 +42,18 @@ class Logs(logging.Handler):
     Until :meth:`start` records are written where they are made: to standard
     error, as text, from level info on.
 
+    :param standard_error: a descriptor
+
     :ivar dropped: records that were lost because they could not be written fast enough, or at all
     """
 
-    def __init__(self) -> None:
+    def __init__(self, standard_error: int = STANDARD_ERROR) -> None:
         super().__init__()
+        self._standard_error = standard_error
         self._directory = Path.cwd()
         self._level = logging.INFO
         self._file: FileIO | None = None
-        self.formatter = FORMATTERS["text"]
+        self.formatter: logging.Formatter = self._text_lines(None)
         self._repeats = Repeats()
         self._waiting: deque[logging.LogRecord | Callable[[], None]] = deque()
         self._changed = threading.Condition()
@@ -86,7 +90,7 @@ class Logs(logging.Handler):
             if self._file is not None:
                 self._file.close()
             self._file = file
-            self.formatter = FORMATTERS[options.log_format]
+            self.formatter = JsonLines() if options.log_format == "json" else self._text_lines(file)
 
         def apply() -> None:
             self._level = level
@@ -94,6 +98,16 @@ class Logs(logging.Handler):
             self._hand_over(switch)
 
         return apply
+
+    def _text_lines(self, file: FileIO | None) -> logging.Formatter:
+        """What formats lines for people, who read them in systemd's journal where it has given us standard error."""
+        journal = os.environ.get("JOURNAL_STREAM", "")
+        if file is None and journal:
+            with contextlib.suppress(OSError):
+                found = os.fstat(self._standard_error)
+                if journal == f"{found.st_dev}:{found.st_ino}":
+                    return JournalLines()
+        return TextLines()
 
     def set_verbose(self, verbose: bool) -> None:
         """Log everything, or what the options say; of other packages nothing under level info."""
@@ -105,9 +119,10 @@ class Logs(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         kind = getattr(record, "repeats", None)
         if kind is not None:
-            peer = str(fields_of(record).get("peer", "")).rpartition(":")[0]
+            fields = fields_of(record)
+            origin = str(fields.get("origin") or str(fields.get("peer", "")).rpartition(":")[0])
             with self._changed:
-                if not self._repeats.lets(kind, peer, record.levelno, time.monotonic()):
+                if not self._repeats.lets(kind, origin, record.levelno, time.monotonic()):
                     return
         try:
             record.msg, record.args = record.getMessage(), None
@@ -196,7 +211,7 @@ class Logs(logging.Handler):
             entry()
             return True
         data = (self.format(entry) + "\n").encode("utf-8", "backslashreplace")
-        fd = STANDARD_ERROR if self._file is None else self._file.fileno()
+        fd = self._standard_error if self._file is None else self._file.fileno()
         try:
             while data:
                 try:

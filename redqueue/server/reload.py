@@ -24,6 +24,9 @@ from redqueue.server.checks import check
 
 log = logging.getLogger(__name__)
 
+LINES = 100
+"""Lines of the log written in one go."""
+
 T = TypeVar("T")
 Apply = Callable[[], object]
 Prepare = Callable[[Options], Apply]
@@ -50,6 +53,7 @@ class Reload:
         self._changeable = set(SETTINGS)
         self._parts: list[Prepare] = []
         self._lock = asyncio.Lock()
+        self._started = self._asked = False
         self._next: asyncio.Task[None] | None = None
         self._under_way: asyncio.Task[None] | None = None
         self.on_begin: Callable[[], object] = _nothing
@@ -67,14 +71,25 @@ class Reload:
         self._parts.append(prepare)
         self._changeable.update(options)
 
+    def start(self) -> None:
+        """The server is ready for new settings; where they have been asked for, begin."""
+        self._started = True
+        if self._asked:
+            self.begin()
+
     def begin(self) -> None:
-        """Begin to reload, behind a reload that is under way; what comes of it is in the log."""
-        if self._next is None:
+        """Begin to reload, behind the start or a reload that is under way; what comes of it is in the log."""
+        self._asked = True
+        if self._started and self._next is None:
             self._next = asyncio.get_running_loop().create_task(self._run_next())
 
     async def _run_next(self) -> None:
-        with contextlib.suppress(BadOption):  # which is in the log
+        try:
             await self.run()
+        except BadOption:
+            pass  # which is in the log
+        except Exception:
+            log.exception("reload: a defect in the server; please report it")
 
     async def run(self) -> list[Difference]:
         """Read everything again and put it in force; what that changes is returned, and logged.
@@ -95,19 +110,21 @@ class Reload:
                 self.on_end()
 
     async def _run(self) -> list[Difference]:
-        after, applies = await _in_thread(self._prepare)
-        found = differences(self.configuration, after, self._changeable)
-        self.configuration = configuration = without_restart(self.configuration, after, self._changeable)
+        configuration, found, applies = await _in_thread(self._prepare)
+        self.configuration = configuration
         for apply in applies:
             apply()
         for _ in self._put_in_force(configuration):
             await asyncio.sleep(0)
-        for difference in found:
+        for count, difference in enumerate(found, 1):
             (log.warning if difference.needs_restart else log.info)("reload: %s", difference)
-        log.info("reload: done, %s", f"{len(found)} differences" if found else "nothing is set otherwise than before")
+            if not count % LINES:
+                await asyncio.sleep(0)
+        log.info("reload: done: %s", _summary(len(found)))
         return found
 
-    def _prepare(self) -> tuple[Configuration, list[Apply]]:
+    def _prepare(self) -> tuple[Configuration, list[Difference], list[Apply]]:
+        """What will be in force, what that changes, and what puts it in force."""
         path = self._sources.config_path()
         if path is not None and path.exists() and not path.is_file():
             raise BadOption(f"--config={path} cannot be read again: it is no regular file")
@@ -122,7 +139,8 @@ class Reload:
                 complaints.append(str(error))
         if complaints:
             raise BadOption("\n".join(complaints))
-        return after, applies
+        found = differences(self.configuration, after, self._changeable)
+        return without_restart(self.configuration, after, self._changeable), found, applies
 
 
 async def _in_thread(function: Callable[[], T]) -> T:
@@ -144,6 +162,12 @@ async def _in_thread(function: Callable[[], T]) -> T:
 
     threading.Thread(target=run, name="reload", daemon=True).start()
     return await future
+
+
+def _summary(differences: int) -> str:
+    if not differences:
+        return "nothing is set otherwise than before"
+    return "one difference" if differences == 1 else f"{differences} differences"
 
 
 def _nothing() -> None:

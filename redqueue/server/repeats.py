@@ -1,6 +1,6 @@
 """What clients make the log say again and again: the first time in full, then as a count.
 
-A call says so by naming what is repeated, and who is at fault among its fields:
+A call says so by naming what is repeated, and among its fields who is at fault, a peer with its port or an origin:
 ``log.warning("...", extra={"repeats": "too long a line", "fields": {"peer": "192.0.2.1:1"}})``.
 """
 

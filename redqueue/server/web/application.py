@@ -6,15 +6,19 @@ import errno
 import logging
 import socket
 import ssl
+from collections.abc import Iterable
+from typing import Any
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
-from tornado.web import Application, RequestHandler
+from tornado.web import Application, GZipContentEncoding, RequestHandler
 
 from redqueue.access.authenticator import Authenticator
-from redqueue.options import ANY_PORT, Options
+from redqueue.options import ANY_PORT, NO_PORT, Options
+from redqueue.server.acceptor import Acceptor
+from redqueue.server.binding import shown_address
 from redqueue.server.tls import Certificates
-from redqueue.server.web import changes, pages, probes, reads
+from redqueue.server.web import changes, openapi, pages, probes, reads
 from redqueue.server.web.handler import MAX_BODY, NotFound
 from redqueue.server.web.site import Engine, Site
 
@@ -23,6 +27,8 @@ log = logging.getLogger(__name__)
 IDLE_SECONDS = 75.0
 """How long a connection may say nothing, or take for the head of a request."""
 BODY_SECONDS = 30.0
+MOST_CLIENTS = 100
+"""Connections at a time; more are closed at once, so that they take no room from clients of queues."""
 MAX_HEAD = 16 << 10
 """Bytes of the head of a request."""
 
@@ -30,6 +36,8 @@ QUEUE = "/api/queues/([^/]+)"
 API: tuple[tuple[str, type[RequestHandler]], ...] = (
     ("/livez", probes.Live),
     ("/readyz", probes.Ready),
+    ("/metrics", probes.MetricsHandler),
+    ("/api/openapi.json", openapi.DescriptionHandler),
     ("/api/server", reads.ServerHandler),
     ("/api/server/readonly", changes.ReadonlyHandler),
     ("/api/server/drain", changes.DrainHandler),
@@ -53,8 +61,14 @@ def application(site: Site) -> Application:
         default_handler_class=NotFound,
         default_handler_args={"site": site},
         log_function=_log_request,
-        compress_response=True,
+        transforms=[_Compressed],
     )
+
+
+class _Compressed(GZipContentEncoding):
+    """Compresses little, and quickly: nobody else is served meanwhile."""
+
+    GZIP_LEVEL = 1
 
 
 def _log_request(handler: RequestHandler) -> None:
@@ -76,16 +90,33 @@ class WebServer:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._server: HTTPServer | None = None
+        self._sockets: list[socket.socket] = []
+        self._acceptors: list[Acceptor] = []
         self.address = ""
 
+    def bind(self) -> None:
+        """Take the port, which may be possible as root only. Who connects waits for :meth:`listen`.
+
+        :raises HttpPortInUse: where the port is taken
+        """
+        self.adopt(bind_http(self._site.options))
+
+    def adopt(self, sockets: Iterable[socket.socket]) -> None:
+        """Take sockets over that listen."""
+        self._sockets += sockets
+
     def listen(self, authenticator: Authenticator | None = None, certificates: Certificates | None = None) -> None:
-        """Answer from here on; what needs the engine answers 503 before :meth:`serve`.
+        """Answer from here on, if there is to be a web page; what needs the engine answers 503 before :meth:`serve`.
 
         :param authenticator: tells users; None where nobody is asked
         :param certificates: what to speak HTTPS with; None, or one without a context, for HTTP
-        :raises HttpPortInUse: where the port is taken
+        :raises HttpPortInUse: where the port has not been bound before and is taken
         """
         options = self._site.options
+        if not self._sockets:
+            if options.http_port == NO_PORT:
+                return
+            self.bind()
         self._site.authenticator = authenticator
         context = certificates.context if certificates is not None else None
         self._server = HTTPServer(
@@ -98,11 +129,16 @@ class WebServer:
         )
         if certificates is not None:
             certificates.on_change.append(self._change_certificate)
-        sockets = bind_http(options)
-        self._server.add_sockets(sockets)
-        host, port = sockets[0].getsockname()[:2]
-        scheme = "http" if context is None else "https"
-        self.address = f"{scheme}://[{host}]:{port}/" if ":" in host else f"{scheme}://{host}:{port}/"
+        self._acceptors = [Acceptor(sock, self._take) for sock in self._sockets]
+        self.address = f"{'http' if context is None else 'https'}://{shown_address(self._sockets[0])}/"
+
+    def _take(self, sock: socket.socket, address: Any) -> None:
+        """Somebody connects. Tornado's own accept ends the server where descriptors run out."""
+        assert self._server is not None
+        if len(self._server._connections) >= MOST_CLIENTS:
+            sock.close()
+        else:
+            self._server._handle_connection(sock, address)
 
     def _change_certificate(self, context: ssl.SSLContext | None) -> None:
         if self._server is not None:
@@ -114,8 +150,9 @@ class WebServer:
 
     def close(self) -> None:
         """Accept nobody any more."""
-        if self._server is not None:
-            self._server.stop()
+        for acceptor in self._acceptors:
+            acceptor.close()
+        self._acceptors.clear()
 
     async def close_connections(self) -> None:
         """Close what is still open."""

@@ -53,7 +53,9 @@ class Changing(Handler):
 
     def _why_not_stored(self) -> str:
         broker = self.engine.figures.broker
-        return "the server takes no new items now" if not broker.takes_items() else "the queue is full"
+        if broker.takes_items():
+            return "the queue is full"
+        return broker.over_limit or "the server takes no new items now"
 
     def name_on_the_wire(self, text: str) -> bytes:
         """The name of a queue in a path, as a command can say it.
@@ -189,9 +191,7 @@ class DrainHandler(Changing):
     async def post(self) -> None:
         """Take no new items because the server is to end, or take them again."""
         self.check_arguments()
-        on = _on(self.fields("on"))
-        self.engine.figures.broker.drain(on)
-        self.noted(f"drain {'on' if on else 'off'}")
+        await self.ask(b"drain %b\r\n" % (b"on" if _on(self.fields("on")) else b"off"))
         self.write({"ok": True})
 
 
@@ -206,6 +206,8 @@ def _whole(fields: dict[str, Any], name: str, default: int, least: int, most: in
     if name not in fields:
         return default
     value = fields[name]
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # JSON knows no difference
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         raise Refusal(400, f"{name} takes a whole number from {least} to {most}")
     return int(value)

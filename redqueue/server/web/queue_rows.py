@@ -17,6 +17,8 @@ from redqueue.server.web.names import in_path, shown
 
 SLICE = 1000
 """Queues looked at in one turn of the loop."""
+ROWS = 100
+"""Rows made in one turn."""
 _DEAD = b".dead"
 
 
@@ -135,7 +137,11 @@ async def page(
         skipped = sum(1 for _ in islice(queues, min(left, SLICE)))
         left -= skipped
         await asyncio.sleep(0)
-    return total, [row(broker, queue) for queue in islice(queues, limit)]
+    rows: list[dict[str, Any]] = []
+    while some := [row(broker, queue) for queue in islice(queues, min(ROWS, limit - len(rows)))]:
+        rows += some
+        await asyncio.sleep(0)
+    return total, rows
 
 
 async def totals(figures: ServerFigures) -> dict[str, int]:

@@ -10,14 +10,20 @@ from redqueue.server.figures import ServerFigures
 from redqueue.server.health import Health
 from redqueue.server.local_client import LocalClients
 from redqueue.server.web.access import AllowedHosts
+from redqueue.server.web.metrics import Metrics
 
 
-@dataclass
 class Engine:
-    """The server, once its journal is replayed."""
+    """The server, once its journal is replayed.
 
-    figures: ServerFigures
-    clients: LocalClients
+    :param figures: what it has counted
+    :param clients: those that live in the server itself
+    """
+
+    def __init__(self, figures: ServerFigures, clients: LocalClients, health: Health) -> None:
+        self.figures = figures
+        self.clients = clients
+        self.metrics = Metrics(figures, health, figures.options.metrics_queues)
 
 
 @dataclass
