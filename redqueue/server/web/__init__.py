@@ -1,0 +1,1 @@
+"""The web application: the operators' page, the JSON API and the metrics."""

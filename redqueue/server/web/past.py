@@ -1,0 +1,45 @@
+"""The JSON API: what has been."""
+
+from __future__ import annotations
+
+import re
+
+from redqueue.server.web.handler import Refusal
+from redqueue.server.web.reads import OneQueueHandler
+from redqueue.server.web.samples import RANGES
+
+_MOMENT = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
+
+
+class PastHandler(OneQueueHandler):
+    """What the histories have in common."""
+
+    def asked(self) -> tuple[str, float]:
+        """The range, and the Unix time from which on samples are wanted."""
+        self.check_arguments("range", "since")
+        since = self.get_query_argument("since", "0")
+        if not _MOMENT.fullmatch(since):
+            raise Refusal(400, "since takes a Unix time in seconds, such as 1767225600.25")
+        return self.choice("range", *RANGES), float(since)
+
+
+class HistoryHandler(PastHandler):
+    """``/api/history``"""
+
+    async def get(self) -> None:
+        """Depth and rates of all queues together over time, and what they are now."""
+        name, since = self.asked()
+        history = self.engine.history
+        self.write({**history.of_all(name, since), "totals": history.totals()})
+
+
+class QueueHistoryHandler(PastHandler):
+    """``/api/queues/{queue}/history``"""
+
+    async def get(self, text: str) -> None:
+        """Depth and rates of one queue over time."""
+        name, since = self.asked()
+        found = self.engine.history.of_queue(self.queue_name(text), name, since)
+        if found is None:
+            raise Refusal(404, "there is no such queue; a queue is there while it holds items or somebody waits for it")
+        self.write(found)
