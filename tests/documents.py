@@ -24,6 +24,7 @@ from pathlib import Path
 from tests.server_process import ROOT, Wire, wait_until
 
 WRITTEN_PORT = "12345"
+WRITTEN_HTTP_PORT = "12346"
 _FENCE = re.compile(r"^```(\w*) *([^\n`]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _CHECKER = doctest.OutputChecker()
 _DOCTEST_OPTIONS = doctest.ELLIPSIS | doctest.REPORT_NDIFF
@@ -98,7 +99,7 @@ class ConsoleSession:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.port = free_port()
+        self.port, self.http_port = free_port(), free_port()
         self._commands = 0
         self._groups: list[int] = []
         commands = directory / "commands"
@@ -113,6 +114,7 @@ class ConsoleSession:
             "PATH": f"{commands}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
             "REDQUEUE_PORT": str(self.port),
+            "REDQUEUE_HTTP_PORT": str(self.http_port),
         }
 
     def __enter__(self) -> ConsoleSession:
@@ -125,7 +127,11 @@ class ConsoleSession:
 
     def run(self, block: Block) -> None:
         """Run a block's commands; each must put out what is written below it."""
-        commands = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block.on_port(self.port), re.MULTILINE)
+        commands = re.findall(
+            r"^\$ (.*)\n((?:(?!\$ ).*\n)*)",
+            block.on_port(self.port).replace(WRITTEN_HTTP_PORT, str(self.http_port)),
+            re.MULTILINE,
+        )
         assert commands, f"{block.place}: no commands"
         for command, expected in commands:
             self._run(command, expected, block.place)

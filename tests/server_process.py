@@ -45,13 +45,14 @@ class ServerProcess:
     """``bin/redqueue_server.py`` with its journal in ``logdir``.
 
     Use as a context manager: it is started and ready inside, killed at the end
-    if it still runs. Options are keyword arguments: ``ServerProcess(tmp_path, reliable="sync")``.
+    if it still runs. Options are keyword arguments: ``ServerProcess(tmp_path, reliable="sync")``. It has no
+    web page unless it gets ``http_port="any"``; then :attr:`url` is where that is.
     """
 
     def __init__(self, logdir: Path, **options: object) -> None:
         self.logdir = logdir
         self.command = [sys.executable, str(ROOT / "bin" / "redqueue_server.py")]
-        self._options = {"port": 0, "logdir": logdir, **options}
+        self._options = {"port": 0, "http_port": 0, "logdir": logdir, **options}
         self._lines: list[str] = []
         self.process: subprocess.Popen[str]
         self.host = ""
@@ -94,6 +95,14 @@ class ServerProcess:
         if match:
             self.host, self.port = match[1], int(match[2])
         return bool(match)
+
+    @property
+    def url(self) -> str:
+        """Where its web page is, with a slash at the end."""
+        wait_until(lambda: "the web page is on" in self.log, what="the address of the web page")
+        match = re.search(r"the web page is on (\S+)", self.log)
+        assert match
+        return match[1]
 
     @property
     def log(self) -> str:

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from redqueue import __version__
+from redqueue.config.kinds import BadOption, Option, parse_duration, parse_size
+from redqueue.config.load import load
 from redqueue.engine.settings import QueueSettings
-from redqueue.options import OPTIONS, BadOption, Option, Options, load, parse_duration, parse_size
+from redqueue.options import OPTIONS, Options
 from tests.server_process import ROOT
 
 BY_NAME = {option.name: option for option in OPTIONS}

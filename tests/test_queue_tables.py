@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from redqueue.options import BadOption, load
-from redqueue.queue_tables import settings_book
+from redqueue.config.kinds import BadOption
+from redqueue.config.load import load
+from redqueue.config.queue_tables import settings_book
 from tests.server_process import run_server
 
 

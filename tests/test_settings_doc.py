@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from redqueue.config.load import load
+from redqueue.config.queue_tables import settings_book
 from redqueue.engine.settings import QueueSettings, SettingsBook
-from redqueue.options import OPTIONS, Options, load
-from redqueue.queue_tables import settings_book
+from redqueue.options import OPTIONS, Options
 from tests.documents import ConsoleSession, blocks
 from tests.server_process import ROOT, ServerProcess
 

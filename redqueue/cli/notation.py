@@ -10,7 +10,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from redqueue.cli.command import CommandFailed
-from redqueue.options import BadOption, parse_duration
+from redqueue.config.kinds import BadOption, parse_duration
 
 _NS = 10**9
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)

@@ -325,6 +325,13 @@ class Broker(Ledger):
         self._forget_resumption(queue)
         queue.resume()
 
+    def paused_seconds(self, queue: Queue) -> float | None:
+        """Seconds until a paused queue is resumed by itself; None where that is not to happen."""
+        resumption = self._resumptions.get(queue)
+        if resumption is None or resumption.deadline is None:
+            return None
+        return max(0.0, resumption.deadline - self.clock.now)
+
     def _forget_resumption(self, queue: Queue) -> None:
         resumption = self._resumptions.pop(queue, None)
         if resumption is not None:

@@ -65,6 +65,7 @@ class Queue(Contents):
         "discarded",
         "expired",
         "flushed",
+        "flushed_reservations",
         "flushes",
         "number",
         "number_high",
@@ -102,6 +103,7 @@ class Queue(Contents):
         self.abandoned = 0
         self.cancelled = 0
         self.flushes = 0
+        self.flushed_reservations = 0
         self.discarded = 0
         self.dead_letters = 0
 
@@ -230,6 +232,12 @@ class Queue(Contents):
         """How many items are reserved."""
         return len(self.reservations) + len(self.timed)
 
+    @property
+    def acknowledged(self) -> int:
+        """How many deliveries have ended in an acknowledgement: all that have not ended otherwise."""
+        given_back = self.cancelled + self.abandoned + self.timed_out
+        return self.total_reserved - self.reserved - given_back - self.flushed_reservations
+
     def reserve(self, consumer: Consumer, timeout: float | None = None) -> Reservation | None:
         """Hand the head to ``consumer``.
 
@@ -341,6 +349,7 @@ class Queue(Contents):
         """The journal could not take the acknowledgement: the reservation stands as before."""
         self.count(reservation.record)
         if consumer.closed:
+            self.abandoned += 1
             self.insert(reservation.record, reservation.deliveries)
             return
         reservation.consumer = consumer
@@ -509,6 +518,7 @@ class Queue(Contents):
         kept = [reservation.record for reservation in (*self.reservations, *self.timed)]
         kept += self.arrived
         kept += [entry[1] for entry in self.ready.returned if isinstance(entry[1], bytes)]
+        self.flushed_reservations += len(reserved)
         self.items = self.bytes = self.fields = self.mortal = 0
         for record in chain(kept, self._uncommitted()):
             self.count(record)

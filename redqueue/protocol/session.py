@@ -340,6 +340,10 @@ class Session:
         self._interrupted = True
         self._answer_error(replies.BAD_CHUNK, request.noreply)
 
+    def is_amid_request(self) -> bool:
+        """Whether what has arrived ends in the middle of a request."""
+        return self._unfinished is not None and self._unfinished is not _FIRST_BYTE
+
     # -- for the codecs of other protocols -----------------------------------------
 
     @property

@@ -9,7 +9,7 @@ from redqueue.engine.queue import Queue
 from redqueue.engine.settings import written
 from redqueue.journal import record as rec
 from redqueue.protocol import replies
-from redqueue.protocol.counters import COUNTERS
+from redqueue.protocol.counters import COUNTERS, Counters
 from redqueue.protocol.host import Figures
 from redqueue.protocol.key import parse_name
 from redqueue.protocol.request import BadRequest, Request, Run
@@ -48,13 +48,22 @@ def stat_lines(session: Session, request: Request) -> bytes:
 
 
 def _lines(figures: Figures, prefix: bytes = b"") -> bytes:
-    return b"".join(b"STAT %s%s %s\r\n" % (prefix, name.encode(), str(value).encode()) for name, value in figures)
+    return b"".join(b"STAT %s%s %s\r\n" % (prefix, name.encode(), _text(value).encode()) for name, value in figures)
+
+
+def _text(value: object) -> str:
+    """A figure as text; seconds with a fraction have six places, as memcached's."""
+    return f"{value:.6f}" if isinstance(value, float) else str(value)
 
 
 def _global(session: Session) -> bytes:
-    broker, counters = session.broker, session.counters
-    figures: list[tuple[str, object]] = [*session.host.process_stats()]
-    figures += [
+    figures = [*session.host.process_stats(), *server_figures(session.broker, session.counters)]
+    return _lines(figures) + _queues(session)
+
+
+def server_figures(broker: Broker, counters: Counters) -> list[tuple[str, object]]:
+    """The requests by kind, and the sums of all queues."""
+    figures: list[tuple[str, object]] = [
         ("cmd_get", counters.get_hits + counters.get_misses),
         ("cmd_set", counters.cmd_set),
         ("cmd_delete", counters.delete_hits + counters.delete_misses),
@@ -69,7 +78,7 @@ def _global(session: Session) -> bytes:
         ("queues", len(broker.queues)),
         ("reserved_items", sum(queue.reserved for queue in broker.queues.values())),
     ]
-    return _lines(figures) + _queues(session)
+    return figures
 
 
 def _queues(session: Session) -> bytes:

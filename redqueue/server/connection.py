@@ -104,7 +104,7 @@ class Connection:
         sock = transport.get_extra_info("socket")
         if sock is not None and transport.get_extra_info("ssl_object") is None:
             self._fd = self._socket_fd = sock.fileno()
-        self.session.is_local = _is_local(transport.get_extra_info("peername"))
+        self.session.is_local = is_local(transport.get_extra_info("peername"))
         if not self._registry.add(self):
             self._transport.write(TOO_MANY_CONNECTIONS)
             self._transport.close()
@@ -239,7 +239,7 @@ class Connection:
             transport.close()
 
 
-def _is_local(peer: object) -> bool:
+def is_local(peer: object) -> bool:
     """Whether the other end, as a socket names it, is on this machine: over loopback or a Unix socket."""
     if not isinstance(peer, tuple):
         return isinstance(peer, (str, bytes))  # a Unix socket, mostly without a name

@@ -7,41 +7,47 @@ import gc
 import logging
 import math
 import os
-import platform
 import resource
 import signal
 import sys
 import time
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import tornado
 from tornado.ioloop import IOLoop
 
 from redqueue import __version__
+from redqueue.config.kinds import BadOption
+from redqueue.config.load import load
+from redqueue.config.queue_tables import settings_book
 from redqueue.engine import subscriptions
 from redqueue.engine.broker import Broker
 from redqueue.engine.clock import Clock
 from redqueue.engine.journal import NullJournal
-from redqueue.engine.settings import SettingsBook, written
+from redqueue.engine.settings import SettingsBook
 from redqueue.journal.fetch import fetch
 from redqueue.journal.lock import JournalInUse, Lock
 from redqueue.journal.log import Log
 from redqueue.journal.recovery import JournalDamaged, Recovery
 from redqueue.journal.worker import Worker
-from redqueue.options import BadOption, Options, load
+from redqueue.options import NO_PORT, Options
 from redqueue.protocol.commands import CODECS, COMMANDS
+from redqueue.protocol.host import Figures
 from redqueue.protocol.request import Requests
 from redqueue.protocol.service import Service
-from redqueue.queue_tables import settings_book
 from redqueue.server.build import is_compiled
 from redqueue.server.connection import Connection, Connections
+from redqueue.server.figures import ServerFigures
 from redqueue.server.group_commit import GroupCommit
+from redqueue.server.health import Health
+from redqueue.server.local_client import LocalClients
 from redqueue.server.tcp import Listeners
+from redqueue.server.web.application import WebServer
+from redqueue.server.web.site import Engine, Site
 
 log = logging.getLogger("redqueue")
+T = TypeVar("T")
 
 LAST_REPLIES_SECONDS = 5.0
 """How long clients may take, at the end, to read what they have been answered."""
@@ -54,8 +60,8 @@ MAINTAIN_SECONDS = 1.0
 class Server:
     """One RedQueue server.
 
-    :param options: as :func:`redqueue.options.load` gives them
-    :param book: the settings of the queues, as :func:`redqueue.queue_tables.settings_book` gives them
+    :param options: as :func:`redqueue.config.load.load` gives them
+    :param book: the settings of the queues, as :func:`redqueue.config.queue_tables.settings_book` gives them
     """
 
     version = __version__
@@ -67,6 +73,8 @@ class Server:
         self._clock = Clock()
         self._connections = Connections(options.max_connections)
         self._listeners = Listeners(self._make_connection)
+        self._health = Health()
+        self._web = WebServer(Site(options, self._health))
         self._lock: Lock | None = None
         self._journal: Log | None = None
         self._ending = False
@@ -87,9 +95,23 @@ class Server:
         asyncio_loop = asyncio.get_running_loop()
         asyncio_loop.set_exception_handler(self._on_exception)
         self._raise_file_limit()
-        self._open_broker()
+        self._lock_journal()
+        if self._options.http_port != NO_PORT:
+            self._web.listen()
+        await self._open_broker()
         self._service = Service(self._broker, Requests(COMMANDS, self._options.max_item_size), self, CODECS)
         self._commit = GroupCommit(asyncio_loop.call_soon, self._service, self._journal)
+        self._local_clients = LocalClients(self._service, self._commit)
+        self._figures = ServerFigures(
+            self._options,
+            self._connections,
+            self._service,
+            self._commit,
+            self._journal,
+            self._started,
+            is_ending=lambda: self._ending,
+        )
+        self._health.watch(self._broker, self._commit)
         await self._leave_damage_behind()
         self._broker.deadlines.on_earlier = self._arm
         if math.isfinite(self._broker.deadlines.armed):
@@ -107,33 +129,43 @@ class Server:
             self._close_journal()
             raise
         settle_garbage_collector()
+        self._health.phase = ""
+        self._web.serve(Engine(self._figures, self._local_clients))
         log.info("RedQueue %s ready on %s", __version__, self._listeners.addresses[0])
         for address in self._listeners.addresses[1:]:
             log.info("also listening on %s", address)
+        if self._web.address:
+            log.info("the web page is on %s", self._web.address)
         log.info("the hot modules are %s", "compiled" if is_compiled() else "plain Python")
         await self._ended.wait()
 
-    def _open_broker(self) -> None:
+    def _lock_journal(self) -> None:
+        if self._options.reliable != "no":
+            directory = Path(self._options.logdir)
+            directory.mkdir(parents=True, exist_ok=True)
+            self._lock = Lock(directory)
+
+    async def _open_broker(self) -> None:
         options = self._options
         if options.reliable == "no":
             log.warning("reliable=no: items live in memory only and are gone when the server ends")
             self._broker = Broker(self._book, self._clock, NullJournal(), options.memory)
             return
         directory = Path(options.logdir)
-        directory.mkdir(parents=True, exist_ok=True)
-        self._lock = Lock(directory)
-        progress = _Progress()
         started = time.monotonic()
-        recovered = Recovery(directory, now=time.time_ns(), salvage=options.salvage, progress=progress).run()
         notify = asyncio.get_running_loop().call_soon_threadsafe
+        worker, reader = Worker(notify), Worker(notify)
+        progress = _Progress(self._health)
+        recovery = Recovery(directory, now=time.time_ns(), salvage=options.salvage, progress=progress)
+        recovered = await _run_in(worker, recovery.run)
         self._journal = Log(
             directory,
             recovered,
             segment_size=options.segment_size,
             sync=options.reliable == "sync",
             wall_ns=time.time_ns,
-            worker=Worker(notify),
-            reader=Worker(notify),
+            worker=worker,
+            reader=reader,
         )
         self._broker = Broker(self._book, self._clock, self._journal, options.memory)
         self._broker.last_id = recovered.last_id
@@ -225,10 +257,13 @@ class Server:
             os._exit(1)
         self._ending = True
         log.info("%s: ending", name)
+        self._health.phase = "ending"
         self._listeners.close()
+        self._web.close()
         self._broker.ending = True
         for connection in self._connections:
             connection.end_input()
+        self._local_clients.end()
         self._commit.when_idle(self._close_connections)
 
     def _close_connections(self) -> None:
@@ -274,77 +309,21 @@ class Server:
 
     # -- for the sessions (redqueue.protocol.host.Host) --------------------------------
 
-    def process_stats(self) -> Iterable[tuple[str, object]]:
+    def process_stats(self) -> Figures:
         """Figures of the process."""
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        commit, journal = self._commit, self._journal
-        figures: list[tuple[str, object]] = [
-            ("pid", os.getpid()),
-            ("uptime", int(time.time() - self._started)),
-            ("time", int(time.time())),
-            ("version", __version__),
-            ("python", platform.python_version()),
-            ("compiled", "yes" if is_compiled() else "no"),
-            ("tornado", tornado.version),
-            ("event_loop", type(asyncio.get_running_loop()).__module__.partition(".")[0]),
-            ("pointer_size", 64 if sys.maxsize > 1 << 32 else 32),
-            ("rusage_user", f"{usage.ru_utime:.6f}"),
-            ("rusage_system", f"{usage.ru_stime:.6f}"),
-            ("max_connections", self._options.max_connections),
-            ("curr_connections", len(self._connections)),
-            ("total_connections", self._connections.total),
-            ("rejected_connections", self._connections.refused),
-            ("bytes_read", self._service.bytes_read),
-            ("bytes_written", commit.bytes_written),
-            ("limit_maxbytes", self._options.max_bytes),
-            ("threads", 1),
-            ("reliable", self._options.reliable),
-            ("accepting_conns", int(not self._ending)),
-            ("readonly", int(self._broker.readonly)),
-            ("health", self._health()),
-        ]
-        if journal is not None:
-            figures += [
-                ("journal_segments", journal.segment_count()),
-                ("journal_bytes", journal.disk_bytes()),
-                ("journal_live_items", journal.live_items),
-                ("journal_live_bytes", journal.live_bytes),
-                ("journal_frames", journal.frames),
-                ("journal_syncs", journal.syncs),
-            ]
-        if commit.compactor is not None:
-            figures += [
-                ("journal_compacted_segments", commit.compactor.compacted_segments),
-                ("journal_copied_items", commit.compactor.copied_items),
-            ]
-            figures.append(("memory_bytes", self._broker.hot_cost()))
-        return figures
+        return self._figures.process()
 
-    def _health(self) -> str:
-        """What is wrong, in words, or ok."""
-        compactor = self._commit.compactor
-        return self._broker.failure or self._broker.shortage or (compactor.failure if compactor else "") or "ok"
-
-    def setting_stats(self) -> Iterable[tuple[str, object]]:
+    def setting_stats(self) -> Figures:
         """The options in force."""
-        for name, value in asdict(self._options).items():
-            yield name, written(value)
+        return self._figures.settings()
 
-    def connection_stats(self) -> Iterable[tuple[str, object]]:
+    def connection_stats(self) -> Figures:
         """A few figures for each connection."""
-        for connection in self._connections:
-            yield f"{connection.number}:addr", connection.describe()
-            session = connection.session
-            yield f"{connection.number}:reserved", sum(map(len, session.consumer.held.values()))
-            yield f"{connection.number}:waiting", int(session.waiter is not None)
+        return self._figures.of_connections()
 
     def reset_stats(self) -> None:
         """Count from zero."""
-        self._service.counters.reset()
-        self._connections.total = len(self._connections)
-        self._connections.refused = 0
-        self._service.bytes_read = self._commit.bytes_written = 0
-        self._broker.total_items = 0
+        self._figures.reset()
 
     def set_verbosity(self, level: int) -> None:
         """Log more or less."""
@@ -358,14 +337,31 @@ class Server:
         return True
 
 
+async def _run_in(worker: Worker, job: Callable[[], T]) -> T:
+    """Have a thread do ``job``, while the loop goes on; returns what it returns, raises what it raises."""
+    finished: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    results: list[T] = []
+
+    def done(error: BaseException | None) -> None:
+        if error is None:
+            finished.set_result(results[0])
+        else:
+            finished.set_exception(error)
+
+    worker.submit(lambda: results.append(job()), done)
+    return await finished
+
+
 class _Progress:
     """Logs how far the replay is, each second."""
 
-    def __init__(self) -> None:
+    def __init__(self, health: Health) -> None:
+        self._health = health
         self._next = time.monotonic() + PROGRESS_SECONDS
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
+        self._health.replaying(done, total)
         if now >= self._next:
             self._next = now + PROGRESS_SECONDS
             log.info("replaying the journal: %d of %d MB (%d %%)", done >> 20, total >> 20, 100 * done // max(1, total))

@@ -19,7 +19,7 @@ from typing import Any
 from redqueue.engine.broker import Broker
 from redqueue.engine.inspection import count_delayed
 from redqueue.engine.queue import Queue
-from redqueue.server.web.dead_letters import count_dead
+from redqueue.server.web.dead_letters import count_dead, dead_letter_names, is_grave
 from redqueue.server.web.samples import NO_RATES, Rates, Reading, Samples, Track, rates_between
 
 SECOND = 1.0
@@ -34,7 +34,6 @@ ASKED_SECONDS = 600.0
 _SMOOTHING = 0.05
 _CLEARLY_MORE = 2.0
 """So many times the traffic of a tracked queue is a reason to track another one instead."""
-_DEAD = b".dead"
 
 
 class _Seen:
@@ -93,7 +92,7 @@ class History:
         self._round: Iterator[Queue] | None = None
         self._sums = [0] * len(Reading())
         self._busy: list[tuple[float, bytes]] = []
-        self._grave_names: frozenset[bytes] = frozenset()
+        self._graves: set[bytes] = set()
         broker.clock.tick()
         now = broker.clock.now
         self._next_second = self._next_round = now
@@ -124,21 +123,19 @@ class History:
         self._next_round = now + max(SECOND, len(queues) / QUEUES_PER_SECOND)
         self._sums = [0, 0, 0, 0, *self._total_reading[4:]]
         self._busy = []
-        tables = broker.book.tables.values()
-        named = {broker.book.defaults.dead_letter, *(table.get("dead_letter", "") for table in tables)}
-        self._grave_names = frozenset(name.encode() for name in named)
+        self._graves = dead_letter_names(broker)
 
     def _look_at_some(self, now: float, wall: float) -> bool:
         """Look at the next queues of the round; returns whether those were the last."""
         assert self._round is not None
-        sums, known, graves = self._sums, self._seen, self._grave_names
+        sums, known, graves = self._sums, self._seen, self._graves
         queues = list(islice(self._round, SLICE))
         for queue in queues:
             name, items = queue.name, queue.items
             reserved = len(queue.reservations) + len(queue.timed)
             delayed = 0 if queue.delayed is None else len(queue.delayed)
             mark = (items, reserved, delayed, queue.total_items, queue.total_reserved)
-            sums[3 if name in graves or name.endswith(_DEAD) else 0] += items - reserved - delayed
+            sums[3 if is_grave(name, graves) else 0] += items - reserved - delayed
             sums[1] += reserved
             sums[2] += delayed
             seen = known.get(name)

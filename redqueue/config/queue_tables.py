@@ -12,9 +12,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from redqueue.config.kinds import BadOption, parse_queue
+from redqueue.config.load import read_file, value_in_file
 from redqueue.engine.settings import QueueSettings, SettingsBook
 from redqueue.engine.topics import ANY, ONE, words
-from redqueue.options import OPTIONS, QUEUE_TABLES, BadOption, Options, parse_queue, read_file, value_in_file
+from redqueue.options import OPTIONS, QUEUE_TABLES, Options
 
 _SETTINGS = {each.name for each in fields(QueueSettings) if each.init}
 _OPTIONS = {option.name: option for option in OPTIONS if option.name in _SETTINGS}

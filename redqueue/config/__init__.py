@@ -1,0 +1,1 @@
+"""How the options come from the command line, the environment and a TOML file, and how they are written back."""

@@ -1,0 +1,131 @@
+"""The figures of the server: what ``stats``, the JSON API and the metrics say comes from here.
+
+Nothing is kept for them. Each is read, at the moment of asking, from the counters
+of the part that counts it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+
+import tornado
+
+from redqueue import __version__
+from redqueue.engine.settings import written
+from redqueue.journal.log import Log
+from redqueue.options import Options
+from redqueue.protocol.service import Service
+from redqueue.server.build import is_compiled
+from redqueue.server.connection import Connections
+from redqueue.server.group_commit import GroupCommit
+
+
+class ServerFigures:
+    """The figures of a server, by memcached's names where it has them.
+
+    :param options: those in force
+    :param connections: all connections
+    :param service: what all sessions share
+    :param commit: the group commit
+    :param journal: None where nothing is kept
+    :param started: when the process began, Unix time in seconds
+    :param is_ending: tells whether the server is on its way out
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        connections: Connections,
+        service: Service,
+        commit: GroupCommit,
+        journal: Log | None,
+        started: float,
+        is_ending: Callable[[], bool],
+    ) -> None:
+        self.options = options
+        self.connections = connections
+        self.service = service
+        self.broker = service.broker
+        self.commit = commit
+        self.journal = journal
+        self.started = started
+        self._is_ending = is_ending
+
+    def process(self) -> list[tuple[str, object]]:
+        """Figures of the process, its connections and its journal; times in seconds, sizes in bytes."""
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        commit, journal, connections = self.commit, self.journal, self.connections
+        figures: list[tuple[str, object]] = [
+            ("pid", os.getpid()),
+            ("uptime", int(time.time() - self.started)),
+            ("time", int(time.time())),
+            ("version", __version__),
+            ("python", platform.python_version()),
+            ("compiled", "yes" if is_compiled() else "no"),
+            ("tornado", tornado.version),
+            ("event_loop", type(asyncio.get_running_loop()).__module__.partition(".")[0]),
+            ("pointer_size", 64 if sys.maxsize > 1 << 32 else 32),
+            ("rusage_user", usage.ru_utime),
+            ("rusage_system", usage.ru_stime),
+            ("max_connections", self.options.max_connections),
+            ("curr_connections", len(connections)),
+            ("total_connections", connections.total),
+            ("rejected_connections", connections.refused),
+            ("bytes_read", self.service.bytes_read),
+            ("bytes_written", commit.bytes_written),
+            ("limit_maxbytes", self.options.max_bytes),
+            ("threads", 1),
+            ("reliable", self.options.reliable),
+            ("accepting_conns", int(not self._is_ending())),
+            ("readonly", int(self.broker.readonly)),
+            ("health", self.trouble() or "ok"),
+        ]
+        if journal is not None:
+            figures += [
+                ("journal_segments", journal.segment_count()),
+                ("journal_bytes", journal.disk_bytes()),
+                ("journal_live_items", journal.live_items),
+                ("journal_live_bytes", journal.live_bytes),
+                ("journal_frames", journal.frames),
+                ("journal_syncs", journal.syncs),
+            ]
+        if commit.compactor is not None:
+            figures += [
+                ("journal_compacted_segments", commit.compactor.compacted_segments),
+                ("journal_copied_items", commit.compactor.copied_items),
+                ("memory_bytes", self.broker.hot_cost()),
+            ]
+        return figures
+
+    def trouble(self) -> str:
+        """What is wrong with the journal, in words; empty where nothing is."""
+        compactor = self.commit.compactor
+        return self.broker.failure or self.broker.shortage or (compactor.failure if compactor else "")
+
+    def settings(self) -> Iterator[tuple[str, object]]:
+        """The options in force, as one would write them."""
+        for name, value in asdict(self.options).items():
+            yield name, written(value)
+
+    def of_connections(self) -> Iterator[tuple[str, object]]:
+        """A few figures for each connection, their names behind its number and a colon."""
+        for connection in self.connections:
+            session = connection.session
+            yield f"{connection.number}:addr", connection.describe()
+            yield f"{connection.number}:reserved", sum(map(len, session.consumer.held.values()))
+            yield f"{connection.number}:waiting", int(session.waiter is not None)
+
+    def reset(self) -> None:
+        """Count from zero."""
+        self.service.counters.reset()
+        self.connections.total = len(self.connections)
+        self.connections.refused = 0
+        self.service.bytes_read = self.commit.bytes_written = 0
+        self.broker.total_items = 0

@@ -1,0 +1,129 @@
+"""The web application: its routes, and the server that it answers through."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+from typing import Any
+
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application, RequestHandler
+
+from redqueue.options import ANY_PORT, Options
+from redqueue.server.web import changes, pages, probes, reads
+from redqueue.server.web.handler import MAX_BODY, NotFound
+from redqueue.server.web.site import Engine, Site
+
+log = logging.getLogger(__name__)
+
+IDLE_SECONDS = 75.0
+"""How long a connection may say nothing, or take for the head of a request."""
+BODY_SECONDS = 30.0
+MAX_HEAD = 16 << 10
+"""Bytes of the head of a request."""
+
+QUEUE = "/api/queues/([^/]+)"
+API: tuple[tuple[str, type[RequestHandler]], ...] = (
+    ("/livez", probes.Live),
+    ("/readyz", probes.Ready),
+    ("/api/server", reads.ServerHandler),
+    ("/api/server/readonly", changes.ReadonlyHandler),
+    ("/api/server/drain", changes.DrainHandler),
+    ("/api/queues", reads.QueuesHandler),
+    (QUEUE, changes.QueueHandler),
+    (f"{QUEUE}/items", changes.ItemsHandler),
+    (f"{QUEUE}/pause", changes.PauseHandler),
+    (f"{QUEUE}/resume", changes.ResumeHandler),
+    (f"{QUEUE}/flush", changes.FlushHandler),
+    (f"{QUEUE}/redrive", changes.RedriveHandler),
+    ("/api/connections", reads.ConnectionsHandler),
+    ("/api/journal", reads.JournalHandler),
+)
+"""The routes of the API and for monitoring; :mod:`redqueue.server.web.pages` has those of the pages."""
+
+
+def application(site: Site) -> Application:
+    """The application for a server."""
+    routes = [(path, handler, {"site": site}) for path, handler in (*API, *pages.ROUTES)]
+    return Application(
+        routes,
+        default_handler_class=NotFound,
+        default_handler_args={"site": site},
+        log_function=_log_request,
+        compress_response=True,
+    )
+
+
+def _log_request(handler: RequestHandler) -> None:
+    request = handler.request
+    level = logging.ERROR if handler.get_status() >= 500 and handler.get_status() != 503 else logging.DEBUG
+    log.log(level, "%s %s from %s: %d", request.method, request.uri, request.remote_ip, handler.get_status())
+
+
+class HttpPortInUse(OSError):
+    """The address for HTTP cannot be bound; the message says what to do."""
+
+
+class WebServer:
+    """The web application on its port.
+
+    :param site: what it works with
+    """
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._server: HTTPServer | None = None
+        self.address = ""
+
+    def listen(self, **server_arguments: Any) -> None:
+        """Answer from here on; what needs the engine answers 503 before :meth:`serve`.
+
+        :param server_arguments: more of :class:`tornado.httpserver.HTTPServer`
+        :raises HttpPortInUse: where the port is taken
+        """
+        options = self._site.options
+        self._server = HTTPServer(
+            application(self._site),
+            max_body_size=2 * options.max_item_size + MAX_BODY,
+            max_header_size=MAX_HEAD,
+            idle_connection_timeout=IDLE_SECONDS,
+            body_timeout=BODY_SECONDS,
+            **server_arguments,
+        )
+        sockets = bind_http(options)
+        self._server.add_sockets(sockets)
+        host, port = sockets[0].getsockname()[:2]
+        self.address = f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+    def serve(self, engine: Engine) -> None:
+        """The journal is replayed: everything is answered."""
+        self._site.engine = engine
+
+    def close(self) -> None:
+        """Accept nobody any more."""
+        if self._server is not None:
+            self._server.stop()
+
+    async def close_connections(self) -> None:
+        """Close what is still open."""
+        if self._server is not None:
+            await self._server.close_all_connections()
+
+
+def bind_http(options: Options) -> list[socket.socket]:
+    """The sockets for HTTP.
+
+    :raises HttpPortInUse: where the port is taken, or may not be had
+    """
+    port = 0 if options.http_port == ANY_PORT else int(options.http_port)
+    try:
+        return bind_sockets(port, options.http_host or None)
+    except OSError as error:
+        remedy = "another --http_port, or --http_port=0 for no web page"
+        if error.errno == errno.EADDRINUSE:
+            remedy += "; perhaps another RedQueue has it"
+        raise HttpPortInUse(
+            error.errno, f"{error.strerror}: the web page needs {remedy}", f"{options.http_host}:{port}"
+        ) from None
