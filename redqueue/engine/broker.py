@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
@@ -47,6 +47,7 @@ class Broker(Ledger):
 
     :ivar queues: by name; a name without a queue has no entry
     :ivar subscriptions: the children that exist
+    :ivar on_forget: called with each queue that is gone, whose figures go with it
     """
 
     def __init__(self, settings: QueueSettings | SettingsBook, clock: Clock, journal: Journal, memory: int = 0) -> None:
@@ -54,6 +55,7 @@ class Broker(Ledger):
         super().__init__(book, clock, journal, memory)
         self.queues: dict[bytes, Queue] = {}
         self.subscriptions = Subscriptions(self)
+        self.on_forget: list[Callable[[Queue], None]] = []
         self._resumptions: dict[Queue, _Resumption] = {}
         self._hand: Iterator[Queue] = iter(())
         self._share = 2 * self.window()
@@ -77,6 +79,8 @@ class Broker(Ledger):
             return  # it was forgotten before, while a flush that touched it was on its way to the journal
         del self.queues[queue.name]
         self.journal.close_queue(queue.number)
+        for tell in self.on_forget:
+            tell(queue)
 
     def restore(
         self, name: bytes, ids: array[int], heads: list[bytes], payload_bytes: int, fields: int, mortal: int

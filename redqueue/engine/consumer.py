@@ -106,6 +106,10 @@ class NamedConsumers:
             consumer = self._consumers[name] = Consumer()
         return consumer
 
+    def items(self) -> list[tuple[bytes, Consumer]]:
+        """Names and consumers."""
+        return [*self._consumers.items()]
+
     def in_use(self) -> list[bytes]:
         """The names of those that hold something or wait."""
         return [name for name, consumer in self._consumers.items() if consumer.held or consumer.waits]

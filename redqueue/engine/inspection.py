@@ -7,6 +7,7 @@ from heapq import heappop, heappush, merge
 from itertools import chain, islice
 from typing import NamedTuple
 
+from redqueue.engine.consumer import Consumer
 from redqueue.engine.queue import Queue
 from redqueue.journal import record as rec
 
@@ -20,11 +21,13 @@ class Found(NamedTuple):
     :ivar entry: its record, or its id where that is not in memory
     :ivar deliveries: how often it was delivered; None where only its record tells
     :ivar until: when its reservation or its delay ends, monotonic seconds; 0 where it has none
+    :ivar consumer: who holds it
     """
 
     entry: bytes | int
     deliveries: int | None
     until: float = 0.0
+    consumer: Consumer | None = None
 
 
 def count_consumers(queue: Queue) -> int:
@@ -58,7 +61,7 @@ def ready(queue: Queue) -> Iterator[Found]:
 def reserved(queue: Queue) -> Iterator[Found]:
     """The reserved items: those with the queue's own deadline, the earliest first, then the others."""
     for reservation in chain(queue.reservations, queue.timed):
-        yield Found(reservation.record, reservation.deliveries, reservation.ends)
+        yield Found(reservation.record, reservation.deliveries, reservation.ends, reservation.consumer)
 
 
 def delayed(queue: Queue) -> Iterator[Found]:

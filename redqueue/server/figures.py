@@ -12,12 +12,14 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
+from operator import attrgetter
 
 import tornado
 
 from redqueue import __version__
+from redqueue.engine.queue import Queue
 from redqueue.engine.settings import written
 from redqueue.journal.log import Log
 from redqueue.options import Options
@@ -25,6 +27,43 @@ from redqueue.protocol.service import Service
 from redqueue.server.build import is_compiled
 from redqueue.server.connection import Connections
 from redqueue.server.group_commit import GroupCommit
+
+COUNTED: dict[str, Callable[[Queue], int]] = {
+    "put": attrgetter("total_items"),
+    "delivered": attrgetter("total_reserved"),
+    "acknowledged": attrgetter("acknowledged"),
+    "released": attrgetter("cancelled"),
+    "disconnected": attrgetter("abandoned"),
+    "timed_out": attrgetter("timed_out"),
+    "expired": attrgetter("expired"),
+    "discarded": attrgetter("discarded"),
+    "dead_lettered": attrgetter("dead_letters"),
+    "flushes": attrgetter("flushes"),
+}
+"""What a queue counts from its beginning: items put, deliveries, how those ended, what became of items otherwise."""
+
+
+class Tally:
+    """The sums of :data:`COUNTED` over some queues."""
+
+    def __init__(self, sums: Iterable[int] = ()) -> None:
+        self._sums = [*sums] or [0] * len(COUNTED)
+
+    def add(self, queue: Queue) -> None:
+        """Count a queue in."""
+        for i, count in enumerate(_COUNTS):
+            self._sums[i] += count(queue)
+
+    def copy(self) -> Tally:
+        """One that goes on from here by itself."""
+        return Tally(self._sums)
+
+    def figures(self) -> Iterator[tuple[str, int]]:
+        """Names and sums."""
+        return zip(COUNTED, self._sums, strict=True)
+
+
+_COUNTS = tuple(COUNTED.values())
 
 
 class ServerFigures:
@@ -37,6 +76,8 @@ class ServerFigures:
     :param journal: None where nothing is kept
     :param started: when the process began, Unix time in seconds
     :param is_ending: tells whether the server is on its way out
+
+    :ivar departed: what the queues have counted that are gone
     """
 
     def __init__(
@@ -56,6 +97,8 @@ class ServerFigures:
         self.commit = commit
         self.journal = journal
         self.started = started
+        self.departed = Tally()
+        self.broker.on_forget.append(self.departed.add)
         self._is_ending = is_ending
 
     def process(self) -> list[tuple[str, object]]:
@@ -104,6 +147,12 @@ class ServerFigures:
             ]
         return figures
 
+    @staticmethod
+    def cpu_seconds() -> float:
+        """CPU time that the process has taken."""
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        return usage.ru_utime + usage.ru_stime
+
     def trouble(self) -> str:
         """What is wrong with the journal, in words; empty where nothing is."""
         compactor = self.commit.compactor
@@ -129,3 +178,12 @@ class ServerFigures:
         self.connections.refused = 0
         self.service.bytes_read = self.commit.bytes_written = 0
         self.broker.total_items = 0
+
+
+def resident_bytes() -> int:
+    """Bytes of memory that the process has, by what the system tells; at their highest where it tells no more."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -23,7 +23,7 @@ def test_an_item_is_put(api: Api, wire: Wire, queue: str) -> None:
     assert wire.ask(b"delete " + name) == b"DELETED"
     assert wire.get(name) == [(name, 0, data)]
     (delayed,) = api.get(f"/api/queues/{queue}/items?state=delayed")["items"]
-    assert 990 < delayed["ready_in"] <= 1000.5
+    assert 990 < delayed["due_in"] <= 1000.5
 
 
 def test_a_long_life_is_counted_from_now(api: Api, queue: str) -> None:
@@ -92,10 +92,10 @@ def test_a_queue_is_paused_and_resumed(api: Api, wire: Wire, queue: str) -> None
     api.post(f"/api/queues/{queue}/pause", seconds=500)
     row = api.get(f"/api/queues/{queue}")
     assert row["paused"]
-    assert 400 < row["paused_seconds"] <= 500
+    assert 400 < row["resumes_in"] <= 500
     assert wire.get(name) == []
     api.post(f"/api/queues/{queue}/pause")
-    assert api.get(f"/api/queues/{queue}")["paused_seconds"] is None
+    assert api.get(f"/api/queues/{queue}")["resumes_in"] is None
     api.post(f"/api/queues/{queue}/resume")
     assert wire.get(name)
 

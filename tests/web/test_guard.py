@@ -6,14 +6,19 @@ import asyncio
 import json
 import os
 import socket
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from tornado.httpclient import AsyncHTTPClient
+from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 
+from redqueue.access.authenticator import Authenticator
+from redqueue.access.passwords import hash_password
+from redqueue.access.users import parse_users
 from redqueue.config.kinds import BadOption
 from redqueue.config.load import load
 from redqueue.server.health import Health
+from redqueue.server.web import application
 from redqueue.server.web.access import AllowedHosts
 from redqueue.server.web.application import WebServer
 from redqueue.server.web.handler import Handler, Refusal
@@ -135,31 +140,89 @@ def test_without_a_port_there_is_no_web_page(tmp_path: Path) -> None:
         assert len(listening) == 1  # the one for memcache clients
 
 
-def test_while_the_journal_is_replayed_only_the_probes_answer() -> None:
-    async def scenario() -> None:
-        health = Health()
-        web = WebServer(Site(load(["--http_port=any"], {}), health))
+Visit = Callable[[Site, Callable[..., Awaitable[HTTPResponse]]], Awaitable[None]]
+
+
+def visit(scenario: Visit) -> None:
+    """Run a scenario with a web server, in this process, that has no engine behind it yet, and a client of it."""
+
+    async def run() -> None:
+        site = Site(load(["--http_port=any"], {}), Health())
+        web = WebServer(site)
         web.listen()
-        health.replaying(37, 100)
         client = AsyncHTTPClient()
+
+        async def fetch(path: str, **arguments: object) -> HTTPResponse:
+            return await client.fetch(web.address + path, raise_error=False, **arguments)
+
         try:
-            for path, status, words in (
-                ("livez", 200, '"ok": true'),
-                ("readyz", 503, '["replaying the journal: 37 %"]'),
-                ("api/queues", 503, '"error": "replaying the journal: 37 %"'),
-                ("api/nothing", 404, "nothing is here"),
-            ):
-                answer = await client.fetch(web.address + path, raise_error=False)
-                assert answer.code == status
-                assert words in answer.body.decode()
+            await scenario(site, fetch)
         finally:
             web.close()
             client.close()
 
-    asyncio.run(scenario())
+    asyncio.run(run())
 
 
-def test_a_defect_in_a_handler_is_answered_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_while_the_journal_is_replayed_only_the_probes_answer() -> None:
+    async def scenario(site: Site, fetch: Callable[..., Awaitable[HTTPResponse]]) -> None:
+        site.health.replaying(37, 100)
+        for path, status, words in (
+            ("livez", 200, '"ok": true'),
+            ("readyz", 503, '["replaying the journal: 37 %"]'),
+            ("api/queues", 503, '"error": "replaying the journal: 37 %"'),
+            ("api/nothing", 404, "nothing is here"),
+        ):
+            answer = await fetch(path)
+            assert answer.code == status
+            assert words in answer.body.decode()
+
+    visit(scenario)
+
+
+def test_where_there_are_users_they_have_to_say_who_they_are() -> None:
+    secret = hash_password(b"secret", ln=4, r=8, p=1)
+    lines = f"root {secret} admin=#\nreader {secret} reader=a.*\nwriter {secret} writer=a.b\nall {secret} reader=#\n"
+    change = {**CHANGE, "Content-Type": "application/json"}
+
+    async def scenario(site: Site, fetch: Callable[..., Awaitable[HTTPResponse]]) -> None:
+        users = parse_users(lines, "users")
+        site.authenticator = Authenticator(users, asyncio.get_running_loop().call_soon_threadsafe)
+
+        async def code(path: str, name: str = "", password: str = "secret", method: str = "GET") -> int:
+            who = {"auth_username": name, "auth_password": password} if name else {}
+            more = {} if method == "GET" else {"method": method, "headers": change}
+            body = {"body": "{}"} if method == "POST" else {}
+            return (await fetch(path, **who, **more, **body)).code
+
+        up = 503  # who is let in is told that the server is still starting
+        refused = await fetch("api/queues")
+        assert (refused.code, refused.headers["WWW-Authenticate"]) == (401, 'Basic realm="RedQueue", charset="UTF-8"')
+        assert await code("api/queues", "root", "wrong") == 401
+        assert await code("api/queues", "nobody") == 401
+        for header in ("Basic", "Basic x", "Basic cm9vdA==", "Bearer cm9vdDpzZWNyZXQ=", "Basic /zrv"):
+            assert (await fetch("api/queues", headers={"Authorization": header})).code == 401
+        assert (await fetch("livez")).code == 200
+        assert await code("api/queues", "root") == await code("api/queues", "reader") == up
+        assert await code("api/queues/a.b", "reader") == await code("api/queues/b", "root") == up
+        assert await code("api/queues/b", "reader") == await code("api/queues/a.b", "writer") == 403
+        assert await code("api/queues/a.b/items", "reader") == up
+        assert await code("api/queues/a.b/items", "reader", method="POST") == 403
+        assert await code("api/queues/a.b/items", "writer", method="POST") == up
+        for path in ("api/queues/a.b/pause", "api/queues/a.b/redrive", "api/server/readonly"):
+            assert await code(path, "writer", method="POST") == await code(path, "all", method="POST") == 403
+            assert await code(path, "root", method="POST") == up
+        assert await code("api/queues/a.b", "reader", method="DELETE") == 403
+        assert await code("api/connections", "reader") == await code("api/journal", "reader") == 403
+        assert await code("api/connections", "all") == await code("api/journal", "root") == up
+        site.authenticator.close()
+
+    visit(scenario)
+
+
+def test_a_defect_in_a_handler_is_answered_and_logged(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Broken(Handler):
         needs_engine = False
 
@@ -172,28 +235,14 @@ def test_a_defect_in_a_handler_is_answered_and_logged(caplog: pytest.LogCaptureF
         async def get(self) -> None:
             raise Refusal(418, "100 % tea")
 
-    async def scenario() -> None:
-        site = Site(load(["--http_port=any"], {}), Health())
-        web = WebServer(site)
-        web.listen()
-        assert web._server is not None
-        web._server.request_callback.add_handlers(  # type: ignore[union-attr]
-            ".*", [("/broken", Broken, {"site": site}), ("/refusing", Refusing, {"site": site})]
-        )
-        client = AsyncHTTPClient()
-        try:
-            answer = await client.fetch(f"{web.address}broken", raise_error=False)
-            assert (answer.code, json.loads(answer.body)) == (
-                500,
-                {"error": "a defect in the server; its log says more"},
-            )
-            answer = await client.fetch(f"{web.address}refusing", raise_error=False)
-            assert (answer.code, json.loads(answer.body)) == (418, {"error": "100 % tea"})
-        finally:
-            web.close()
-            client.close()
+    async def scenario(site: Site, fetch: Callable[..., Awaitable[HTTPResponse]]) -> None:
+        answer = await fetch("broken")
+        assert (answer.code, json.loads(answer.body)) == (500, {"error": "a defect in the server; its log says more"})
+        answer = await fetch("refusing")
+        assert (answer.code, json.loads(answer.body)) == (418, {"error": "100 % tea"})
 
-    asyncio.run(scenario())
+    monkeypatch.setattr(application, "API", (("/broken", Broken), ("/refusing", Refusing)))
+    visit(scenario)
     assert "made for this test" in caplog.text
 
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from base64 import b64decode
 from dataclasses import dataclass
-from typing import Protocol
 
 from tornado.httputil import HTTPServerRequest, split_host_and_port
 
+from redqueue.access.authenticator import Authenticator
+from redqueue.access.roles import Role, User
 from redqueue.server.connection import is_local
+
+
+class NotAuthenticated(Exception):
+    """Whoever sends a request has to say who they are, or has said it wrongly."""
 
 
 @dataclass(frozen=True)
@@ -17,34 +23,51 @@ class Visitor:
     """Whoever sends a request.
 
     :ivar name: for the log
-    :ivar may_change: whether it may change anything: put items, pause, drop and the like
+    :ivar user: None where nobody is asked
+    :ivar is_local: whether they are on the server's own machine
     """
 
     name: str
-    may_change: bool
+    user: User | None
+    is_local: bool
 
-    def may_read(self, queue: bytes) -> bool:
-        """Whether it may see the queue of this name."""
-        return True
+    def may(self, role: Role, queue: bytes | None) -> bool:
+        """Whether they have a role for a queue; for the whole server where that is None.
 
-
-class Access(Protocol):
-    """Tells who sends a request."""
-
-    async def identify(self, request: HTTPServerRequest) -> Visitor:
-        """Who sends ``request``, of which nothing but the head has been read.
-
-        :raises redqueue.server.web.handler.Refusal: where nobody is let in unknown
+        Where nobody is asked who they are, everybody may look, and who is on the server's own machine may do
+        everything, as with the operators' verbs.
         """
+        if self.user is None:
+            return self.is_local or role is Role.READER
+        return self.user.rules_all if queue is None else self.user.may(role, queue)
 
 
-class OpenAccess:
-    """Everybody may look; who is on the server's own machine may change things, as with the operators' verbs."""
+async def identify(request: HTTPServerRequest, authenticator: Authenticator | None) -> Visitor:
+    """Who sends ``request``, by HTTP Basic where there are users (RFC 7617).
 
-    async def identify(self, request: HTTPServerRequest) -> Visitor:
-        """Who sends ``request``."""
-        address = request.remote_ip or ""
-        return Visitor(address, is_local((address, 0)))
+    :raises NotAuthenticated: where that takes a name and a password
+    :raises redqueue.access.authenticator.TooManyAttempts: where that cannot be found out now
+    """
+    address = request.remote_ip or ""
+    here = is_local((address, 0))
+    if authenticator is None:
+        return Visitor(address, None, here)
+    name, password = _credentials(request.headers.get("Authorization", ""))
+    user = await authenticator.authenticate(name, password, address)
+    if user is None:
+        raise NotAuthenticated
+    return Visitor(f"{user.name} at {address}", user, here)
+
+
+def _credentials(header: str) -> tuple[str, bytes]:
+    scheme, _, encoded = header.partition(" ")
+    try:
+        name, colon, password = b64decode(encoded.strip(), validate=True).partition(b":")
+        if scheme.lower() == "basic" and colon:
+            return name.decode(), password
+    except ValueError:
+        pass
+    raise NotAuthenticated
 
 
 class AllowedHosts:

@@ -8,11 +8,12 @@ import socket
 from typing import Any
 
 from tornado.httpserver import HTTPServer
+from tornado.ioloop import IOLoop
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
 from redqueue.options import ANY_PORT, Options
-from redqueue.server.web import changes, pages, probes, reads
+from redqueue.server.web import changes, pages, past, probes, reads
 from redqueue.server.web.handler import MAX_BODY, NotFound
 from redqueue.server.web.site import Engine, Site
 
@@ -38,6 +39,8 @@ API: tuple[tuple[str, type[RequestHandler]], ...] = (
     (f"{QUEUE}/resume", changes.ResumeHandler),
     (f"{QUEUE}/flush", changes.FlushHandler),
     (f"{QUEUE}/redrive", changes.RedriveHandler),
+    (f"{QUEUE}/history", past.QueueHistoryHandler),
+    ("/api/history", past.HistoryHandler),
     ("/api/connections", reads.ConnectionsHandler),
     ("/api/journal", reads.JournalHandler),
 )
@@ -46,9 +49,8 @@ API: tuple[tuple[str, type[RequestHandler]], ...] = (
 
 def application(site: Site) -> Application:
     """The application for a server."""
-    routes = [(path, handler, {"site": site}) for path, handler in (*API, *pages.ROUTES)]
     return Application(
-        routes,
+        [*((path, handler, {"site": site}) for path, handler in API), *pages.routes(site)],
         default_handler_class=NotFound,
         default_handler_args={"site": site},
         log_function=_log_request,
@@ -100,6 +102,11 @@ class WebServer:
     def serve(self, engine: Engine) -> None:
         """The journal is replayed: everything is answered."""
         self._site.engine = engine
+        if self._server is not None:
+            self._keep_history(engine)
+
+    def _keep_history(self, engine: Engine) -> None:
+        IOLoop.current().call_later(engine.history.turn(), self._keep_history, engine)
 
     def close(self) -> None:
         """Accept nobody any more."""

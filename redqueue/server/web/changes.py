@@ -8,6 +8,7 @@ import time
 from base64 import b64decode
 from typing import Any
 
+from redqueue.access.roles import Role
 from redqueue.protocol import replies
 from redqueue.protocol.key import BadKey, parse_name
 from redqueue.protocol.session import MAX_RELATIVE
@@ -33,7 +34,7 @@ class Changing(Handler):
         :raises Refusal: for one that says that nothing was done
         """
         try:
-            async with self.engine.clients.open(is_local=self.visitor.may_change) as client:
+            async with self.engine.clients.open() as client:
                 answer = await client.request(request)
         except ClientClosed as closed:
             raise Refusal(503, str(closed)) from None
@@ -78,7 +79,13 @@ class QueueHandler(OneQueueHandler, Changing):
     async def get(self, text: str) -> None:
         """One queue, with its settings."""
         self.check_arguments()
-        self.write(queue_rows.details(self.engine.figures.broker, self.find(text)))
+        queue, may = self.find(text), self.visitor.may
+        self.write(
+            {
+                **queue_rows.details(self.engine.history, queue),
+                "may": {"put": may(Role.WRITER, queue.name), "change": may(Role.ADMIN, queue.name)},
+            }
+        )
 
     async def delete(self, text: str) -> None:
         """Drop it."""
@@ -94,6 +101,11 @@ class ItemsHandler(ItemsReader, Changing):
         """An item may be long, and longer in JSON."""
         super().initialize(site)
         self.max_body = 2 * self.site.options.max_item_size + MAX_BODY
+
+    def required(self) -> tuple[Role, bytes | None]:
+        """Readers look, writers put."""
+        role, queue = super().required()
+        return (Role.WRITER if role is Role.ADMIN else role), queue
 
     async def post(self, text: str) -> None:
         """Put an item."""

@@ -10,8 +10,10 @@ from typing import Any, cast
 from tornado.http1connection import HTTP1Connection
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
+from redqueue.access.authenticator import TooManyAttempts
+from redqueue.access.roles import Role
 from redqueue.protocol.key import MAX_KEY
-from redqueue.server.web.access import Visitor, is_same_origin
+from redqueue.server.web.access import NotAuthenticated, Visitor, identify, is_same_origin
 from redqueue.server.web.site import Engine, Site
 
 log = logging.getLogger(__name__)
@@ -21,6 +23,11 @@ CHANGE_HEADER = "X-RedQueue-Request"
 MAX_BODY = 64 << 10
 """Bytes of a body, unless the handler takes more."""
 SAFE = ("GET", "HEAD", "OPTIONS")
+_DENIED = {
+    Role.READER: "you are no reader of this queue",
+    Role.WRITER: "you are no writer of this queue",
+    Role.ADMIN: "you are no admin of this",
+}
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
@@ -46,6 +53,8 @@ class Handler(RequestHandler):
 
     site: Site
     visitor: Visitor
+    asks_who = True
+    """Whether it answers only those who may."""
     needs_engine = True
     """Whether there is nothing to say while the journal is replayed."""
     checks_host = True
@@ -83,11 +92,35 @@ class Handler(RequestHandler):
             )
         if request.method not in self.methods():
             raise HTTPError(405)
-        self.visitor = await self.site.access.identify(request)
+        if self.asks_who:
+            await self._identify()
         if request.method not in SAFE:
             self._check_change()
         if self.needs_engine and self.site.engine is None:
             raise Refusal(503, self.site.health.phase, {"Retry-After": "1"})
+
+    async def _identify(self) -> None:
+        try:
+            self.visitor = await identify(self.request, self.site.authenticator)
+        except NotAuthenticated:
+            raise Refusal(
+                401, "name and password are needed", {"WWW-Authenticate": 'Basic realm="RedQueue", charset="UTF-8"'}
+            ) from None
+        except TooManyAttempts:
+            raise Refusal(503, "too many are trying to authenticate now", {"Retry-After": "5"}) from None
+        role, queue = self.required()
+        if queue is None and role is Role.READER:
+            return
+        if not self.visitor.may(role, queue):
+            raise Refusal(403, _DENIED[role] if self.visitor.user else "only somebody on the server's machine may that")
+
+    def required(self) -> tuple[Role, bytes | None]:
+        """The role that the request takes, and for which queue: None for the whole server.
+
+        Everybody who is known is a reader of the server.
+        """
+        role = Role.READER if self.request.method in SAFE else Role.ADMIN
+        return role, self.queue_name(self.path_args[0]) if self.path_args else None
 
     def _check_change(self) -> None:
         request = self.request
@@ -95,8 +128,6 @@ class Handler(RequestHandler):
             raise Refusal(403, "a page of another site cannot change anything here")
         if CHANGE_HEADER not in request.headers:
             raise Refusal(403, f"a request that changes something needs the header {CHANGE_HEADER}: 1")
-        if not self.visitor.may_change:
-            raise Refusal(403, "only an admin, or somebody on the server's own machine, may change anything")
         length = request.headers.get("Content-Length", "0")
         if length.isdigit() and int(length) > self.max_body:
             raise Refusal(413, f"the body is longer than {self.max_body} bytes")
@@ -121,15 +152,13 @@ class Handler(RequestHandler):
         return value.decode("utf-8", "surrogateescape")
 
     def queue_name(self, text: str) -> bytes:
-        """The name of a queue in a path, or in an argument, that is to be looked up.
+        """The name of a queue in a path, that is to be looked up.
 
-        :raises Refusal: where the visitor may not see it
+        :raises Refusal: where there cannot be one
         """
         name = text.encode("utf-8", "surrogateescape")
         if len(name) > MAX_KEY:
             raise Refusal(400, f"a queue's name has at most {MAX_KEY} bytes")
-        if not self.visitor.may_read(name):
-            raise Refusal(403, "you may not see this queue")
         return name
 
     def check_arguments(self, *known: str) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from heapq import nlargest
+from heapq import heappush, heapreplace
 from itertools import islice
 from typing import Any
 
@@ -156,7 +156,14 @@ class History:
         for i in (4, 5, 6):
             self._sums[i] += max(0, after[i] - before[i])
         if queue.name not in self._tracked:
-            self._busy.append((sum(seen.rates), queue.name))
+            self._note_traffic(sum(seen.rates), queue.name)
+
+    def _note_traffic(self, traffic: float, name: bytes) -> None:
+        """Remember the queues with the most traffic of the round."""
+        if len(self._busy) < MOST_TRACKED:
+            heappush(self._busy, (traffic, name))
+        elif self._busy[0][0] < traffic:
+            heapreplace(self._busy, (traffic, name))
 
     def _end_round(self, now: float, wall: float) -> None:
         self._round = None
@@ -167,7 +174,7 @@ class History:
         queues = self.broker.queues
         if len(self._seen) > len(queues):
             self._seen = {name: seen for name, seen in self._seen.items() if queues.get(name) is seen.queue}
-        for traffic, name in nlargest(MOST_TRACKED, self._busy):
+        for traffic, name in sorted(self._busy, reverse=True):
             if not self._has_place(now, traffic):
                 break
             if name in self._seen:

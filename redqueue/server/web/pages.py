@@ -9,11 +9,11 @@ from __future__ import annotations
 import gzip
 import hashlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from tornado.web import RequestHandler
-
+from redqueue.access.roles import Role
 from redqueue.server.web.handler import Handler, Refusal
+from redqueue.server.web.site import Site
 
 STATIC = Path(__file__).parent / "static"
 INDEX = "index.html"
@@ -67,6 +67,10 @@ class PageHandler(Handler):
 
     needs_engine = False
 
+    def required(self) -> tuple[Role, bytes | None]:
+        """Whoever is known."""
+        return Role.READER, None
+
     def policy(self) -> str:
         """The Content-Security-Policy."""
         return POLICY
@@ -91,4 +95,6 @@ class PageHandler(Handler):
         return self._file.etag
 
 
-ROUTES: tuple[tuple[str, type[RequestHandler]], ...] = (("/", PageHandler), ("/static/(.+)", PageHandler))
+def routes(site: Site) -> list[Any]:
+    """Tornado's rules for the page."""
+    return [(path, PageHandler, {"site": site}) for path in ("/", "/static/(.+)")]

@@ -8,6 +8,7 @@ from redqueue.server.web.handler import Handler
 class Live(Handler):
     """``/livez``: the loop turns."""
 
+    asks_who = False
     needs_engine = False
     checks_host = False
 
@@ -19,6 +20,7 @@ class Live(Handler):
 class Ready(Handler):
     """``/readyz``: whether clients should be sent here, and why not."""
 
+    asks_who = False
     needs_engine = False
     checks_host = False
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from itertools import islice
 
+from redqueue.access.roles import EVERYTHING, Role
 from redqueue.engine.queue import Queue
 from redqueue.protocol.stats import server_figures
+from redqueue.server.figures import resident_bytes
 from redqueue.server.web import queue_rows
+from redqueue.server.web.dead_letters import dead_letter_queue
 from redqueue.server.web.handler import Handler, Refusal
-from redqueue.server.web.items import DEEPEST, items_of
+from redqueue.server.web.items import DEEPEST, count_in, items_of
 
 MOST_ROWS = 500
 MOST_ITEMS = 100
@@ -24,16 +27,29 @@ class ServerHandler(Handler):
         """All figures of the server, and whether it is well."""
         self.check_arguments()
         figures, health = self.engine.figures, self.site.health
-        found = {name: value for name, value in figures.process() if name not in ("health", "readonly")}
-        found |= server_figures(figures.broker, figures.service.counters)
-        found |= {
-            "started": figures.started,
-            "readonly": figures.broker.readonly,
-            "draining": figures.broker.draining,
-            "health": {"ok": not health.reasons(), "reasons": health.reasons()},
-            "you": {"name": self.visitor.name, "may_change": self.visitor.may_change},
-        }
-        self.write(found)
+        broker, visitor = figures.broker, self.visitor
+        stats = dict([*figures.process(), *server_figures(broker, figures.service.counters)])
+        user = visitor.user
+        self.write(
+            {
+                "version": stats["version"],
+                "pid": stats["pid"],
+                "started": figures.started,
+                "uptime": stats["uptime"],
+                "reliable": stats["reliable"],
+                "readonly": broker.readonly,
+                "draining": broker.draining,
+                "connections": stats["curr_connections"],
+                "memory_bytes": broker.hot_cost(),
+                "rss_bytes": resident_bytes(),
+                "cpu_seconds": round(figures.cpu_seconds(), 3),
+                "health": {"ok": not health.reasons(), "reasons": health.reasons()},
+                "totals": await queue_rows.totals(figures),
+                "stats": stats,
+                "user": None if user is None else {"name": user.name, "grants": [repr(each) for each in user.grants]},
+                "may_change": visitor.may(Role.ADMIN, None),
+            }
+        )
 
 
 class QueuesHandler(Handler):
@@ -46,12 +62,12 @@ class QueuesHandler(Handler):
         sort = self.choice("sort", *queue_rows.SORTS)
         is_descending = self.choice("order", "asc", "desc") == "desc"
         offset, limit = self.number("offset", 0, 0, MOST_OFFSET), self.number("limit", 50, 1, MOST_ROWS)
-        may_read = self.visitor.may_read
+        visitor = self.visitor
         total, rows = await queue_rows.page(
-            self.engine.figures.broker,
+            self.engine.history,
             sort,
             is_descending,
-            lambda name: needle in name.lower() and may_read(name),
+            lambda name: needle in name.lower() and visitor.may(Role.READER, name),
             offset,
             limit,
         )
@@ -85,12 +101,26 @@ class ItemsReader(OneQueueHandler):
         queue: Queue | None = self.find(text)
         if state == "dead":
             assert queue is not None
-            queue, state = queue_rows.dead_letter_queue(broker, queue), "ready"
-        items = [] if queue is None else await items_of(broker, queue, state, offset, limit, payload_limit)
-        self.write({"offset": offset, "items": items})
+            queue, state = dead_letter_queue(broker, queue), "ready"
+        if queue is not None and not self.visitor.may(Role.READER, queue.name):
+            raise Refusal(403, "you are no reader of the queue that has its dead letters")
+        if queue is None:
+            self.write({"total": 0, "offset": offset, "items": []})
+            return
+        total = count_in(queue, state)
+        items = await items_of(self.engine.figures, queue, state, offset, limit, payload_limit)
+        self.write({"total": total, "offset": offset, "items": items})
 
 
-class ConnectionsHandler(Handler):
+class WholeServerHandler(Handler):
+    """A handler of what concerns all queues: for those who may read all of them."""
+
+    def required(self) -> tuple[Role, bytes | None]:
+        """The role of a reader, of every queue."""
+        return Role.READER, EVERYTHING.encode()
+
+
+class ConnectionsHandler(WholeServerHandler):
     """``/api/connections``"""
 
     async def get(self) -> None:
@@ -104,14 +134,13 @@ class ConnectionsHandler(Handler):
                 "address": connection.describe(),
                 "reserved": sum(map(len, connection.session.consumer.held.values())),
                 "waiting": connection.session.waiter is not None,
-                "unsent_bytes": connection.session.out_bytes,
             }
             for connection in islice(connections, offset, offset + limit)
         ]
         self.write({"total": len(connections), "offset": offset, "connections": rows})
 
 
-class JournalHandler(Handler):
+class JournalHandler(WholeServerHandler):
     """``/api/journal``"""
 
     async def get(self) -> None:
@@ -130,7 +159,7 @@ class JournalHandler(Handler):
                 "file": entry.path.name,
                 "bytes": entry.size,
                 "live_items": entry.live,
-                "live_bytes_estimate": min(entry.size, int(entry.live * average)),
+                "live_bytes": min(entry.size, int(entry.live * average)),
                 "state": "current" if entry is entries[-1] else "closed" if entry.live else "dead",
             }
             for entry in islice(entries, offset, offset + limit)

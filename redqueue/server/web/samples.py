@@ -76,7 +76,7 @@ class Samples:
         self._append(wall, reading, rates_between(before, reading, elapsed))
 
     def _append(self, wall: float, reading: Reading, rates: Rates) -> None:
-        columns = (self._times, *self._depths, *self._rates)
+        columns: tuple[array[Any], ...] = (self._times, *self._depths, *self._rates)
         values = (wall, *reading[:4], *rates)
         if len(self._times) < self._capacity:
             for column, value in zip(columns, values, strict=True):
@@ -148,4 +148,8 @@ NO_RATES = Rates()
 
 def rates_between(before: Reading, after: Reading, seconds: float) -> Rates:
     """Items a second, from two readings of the same counters."""
-    return Rates(*(max(0, new - old) / seconds for old, new in zip(before[4:], after[4:], strict=True)))
+    return Rates(
+        max(0, after.put - before.put) / seconds,
+        max(0, after.delivered - before.delivered) / seconds,
+        max(0, after.acknowledged - before.acknowledged) / seconds,
+    )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from redqueue.access.authenticator import Authenticator
 from redqueue.options import Options
 from redqueue.server.figures import ServerFigures
 from redqueue.server.health import Health
 from redqueue.server.local_client import LocalClients
-from redqueue.server.web.access import Access, AllowedHosts, OpenAccess
+from redqueue.server.web.access import AllowedHosts
+from redqueue.server.web.history import History
 
 
 @dataclass
@@ -17,18 +19,23 @@ class Engine:
 
     figures: ServerFigures
     clients: LocalClients
+    history: History = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.history = History(self.figures.broker)
 
 
 @dataclass
 class Site:
     """The server, as the web sees it.
 
+    :ivar authenticator: None where nobody is asked who they are
     :ivar engine: None while the journal is replayed
     """
 
     options: Options
     health: Health
-    access: Access = field(default_factory=OpenAccess)
+    authenticator: Authenticator | None = None
     engine: Engine | None = None
 
     def __post_init__(self) -> None:

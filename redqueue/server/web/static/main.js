@@ -99,7 +99,7 @@ function State({ server, error }) {
 
 function App() {
   const route = useRoute();
-  const live = useLive("server");
+  const live = useLive("server", { every: 3000 });
   const [isHelp, setHelp] = useState(false);
   const [theme, nextTheme] = useTheme();
   const main = useRef(null);
@@ -134,7 +134,7 @@ function App() {
   });
 
   const server = live.data;
-  const shared = { live, server, route, mayChange: !server || server.you.may_change };
+  const shared = { live, server, route, mayChange: !server || server.may_change };
   const page =
     name !== undefined
       ? html`<${QueuePage} key=${name} nameUrl=${name} ...${shared} />`

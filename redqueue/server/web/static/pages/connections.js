@@ -1,7 +1,7 @@
 // Who is connected.
 import { html, useEffect, useState } from "../dom.js";
 import { query, useLive } from "../api.js";
-import { count, several, size } from "../format.js";
+import { count, several } from "../format.js";
 import { Card, Count, Empty, Failure, Loading, Pager } from "../ui.js";
 
 const LIMIT = 100;
@@ -12,7 +12,6 @@ const COLUMNS = [
   ["role", "Role", (value) => value || "–"],
   ["reserved", "Reserved", (value) => html`<${Count} value=${value} />`, "number"],
   ["waiting", "Waiting", (value) => (value ? "yes" : html`<span class="zero">no</span>`)],
-  ["unsent_bytes", "Unsent replies", (value) => (value ? size(value) : html`<span class="zero">–</span>`), "number"],
 ];
 
 export function Connections() {

@@ -6,11 +6,6 @@ import { Badge, Card, Empty, Failure, Figures, Loading, Pager } from "../ui.js";
 
 const LIMIT = 100;
 
-/** The server counts live items in each segment, and live bytes in all: those of one are estimated. */
-function liveBytes(segment) {
-  return segment.live_bytes_estimate;
-}
-
 function percent(part, whole) {
   return whole ? Math.round((100 * part) / whole) : 0;
 }
@@ -18,8 +13,8 @@ function percent(part, whole) {
 /** A bar as wide as the segment is large, filled as far as it is live. */
 function Bar({ segment, largest }) {
   const width = largest ? Math.max(0.5, (100 * segment.bytes) / largest) : 0;
-  const live = segment.bytes ? Math.min(1, liveBytes(segment) / segment.bytes) * width : 0;
-  const label = `${percent(liveBytes(segment), segment.bytes)} % of ${size(segment.bytes)} is live`;
+  const live = segment.bytes ? Math.min(1, segment.live_bytes / segment.bytes) * width : 0;
+  const label = `${percent(segment.live_bytes, segment.bytes)} % of ${size(segment.bytes)} is live`;
   return html`<svg class="bar" role="img" aria-label=${label} viewBox="0 0 100 10" preserveAspectRatio="none">
     <rect class="bar-dead" width=${width} height="10" /><rect class="bar-live" width=${live} height="10" />
   </svg>`;
@@ -62,9 +57,9 @@ export function Journal() {
           <tbody role="rowgroup">${segments.map((each) => html`<tr role="row" key=${each.number}>
             <th scope="row" role="rowheader" class="name"><code>${each.number}</code>${each.state !== "closed" && html` <${Badge} tone=${each.state === "current" ? "good" : ""}>${each.state}<//>`}</th>
             <td role="cell" class="bar-cell"><${Bar} segment=${each} largest=${largest} /></td>
-            <td role="cell" class="number" data-label="Live">${percent(liveBytes(each), each.bytes)} %</td>
+            <td role="cell" class="number" data-label="Live">${percent(each.live_bytes, each.bytes)} %</td>
             <td role="cell" class="number" data-label="Size">${size(each.bytes)}</td>
-            <td role="cell" class="number" data-label="Live bytes, about">${size(liveBytes(each))}</td>
+            <td role="cell" class="number" data-label="Live bytes, about">${size(each.live_bytes)}</td>
             <td role="cell" class="number" data-label="Live items">${count(each.live_items)}</td>
           </tr>`)}</tbody>
         </table>

@@ -83,14 +83,14 @@ function figuresOf(queue) {
 /** What is going on in the queue, in words; nothing where nothing needs to be said. */
 function remark(queue) {
   if (queue.paused) {
-    const until = queue.paused_seconds !== null ? `for another ${span(Math.ceil(queue.paused_seconds))}` : "until it is resumed or the server ends";
+    const until = queue.resumes_in !== null ? `for another ${span(Math.ceil(queue.resumes_in))}` : "until it is resumed or the server ends";
     return `Paused ${until}: nothing is handed out, new items are taken.`;
   }
   if (queue.ready && !queue.consumers && !queue.waiters && !queue.delivered_rate && !queue.takes_dead_letters) return "Nobody takes items out of this queue at the moment.";
   return "";
 }
 
-export function QueuePage({ nameUrl, live: server, mayChange }) {
+export function QueuePage({ nameUrl, live: server, mayChange: mayChangeAll }) {
   const path = `queues/${nameUrl}`;
   const name = shownName(nameUrl);
   const { data: queue, error, refresh } = useLive(path);
@@ -109,10 +109,14 @@ export function QueuePage({ nameUrl, live: server, mayChange }) {
   }
   const isGone = error && error.status === 404;
   const isPaused = Boolean(queue && queue.paused);
-  const denied = mayChange ? undefined : "This needs the role admin";
-  const button = (text, key, onClick, more = {}) => html`<button
-    type="button" class=${`button ${more.tone || ""}`} data-key=${key} disabled=${!mayChange || more.disabled} title=${denied || more.title} onClick=${onClick}
-  >${text}</button>`;
+  const may = queue && !isGone ? queue.may : { put: true, change: mayChangeAll };
+  const button = (text, key, onClick, more = {}) => {
+    const isDenied = key === "n" ? !may.put : !may.change;
+    return html`<button
+      type="button" class=${`button ${more.tone || ""}`} data-key=${key} disabled=${isDenied || more.disabled}
+      title=${isDenied ? `This needs the role ${key === "n" ? "writer" : "admin"}` : key && `Key: ${key}`} onClick=${onClick}
+    >${text}</button>`;
+  };
 
   return html`
     <header class="page-head">
@@ -122,10 +126,10 @@ export function QueuePage({ nameUrl, live: server, mayChange }) {
         ${isPaused && html`<${Badge} tone="warn">paused<//>`}
         ${queue && queue.takes_dead_letters && html`<${Badge}>dead letters<//>`}
         <div class="actions">
-          ${button("Put an item", "n", () => setDialog("put"), { tone: "primary", title: "n" })}
+          ${button("Put an item", "n", () => setDialog("put"), { tone: "primary" })}
           ${isPaused
-            ? button("Resume", "p", () => act(() => send("POST", `${path}/resume`), "The queue hands out items again.").then(changed), { title: "p" })
-            : button("Pause", "p", () => setDialog("pause"), { disabled: !queue || isGone, title: "p" })}
+            ? button("Resume", "p", () => act(() => send("POST", `${path}/resume`), "The queue hands out items again.").then(changed))
+            : button("Pause", "p", () => setDialog("pause"), { disabled: !queue || isGone })}
           ${button("Flush", undefined, () => setDialog("flush"), { tone: "danger-quiet", disabled: !queue || isGone })}
           ${button("Drop", undefined, () => setDialog("drop"), { tone: "danger-quiet", disabled: !queue || isGone })}
         </div>
@@ -141,7 +145,7 @@ export function QueuePage({ nameUrl, live: server, mayChange }) {
       <${Figures} label="Figures of the queue" figures=${figuresOf(queue)} />
       <${Charts} past=${past} />
       <div class="columns">
-        <${Items} path=${path} nameUrl=${nameUrl} queue=${queue} changes=${changes} onChanged=${changed} mayChange=${mayChange} />
+        <${Items} path=${path} nameUrl=${nameUrl} queue=${queue} changes=${changes} onChanged=${changed} mayChange=${may.change} />
         <div class="column">
           <${Settings} queue=${queue} />
           <${Past} queue=${queue} />

@@ -77,9 +77,10 @@ function factsOf(item) {
     ["Time to live", item.ttl === null || item.ttl === undefined ? "no limit" : `${span(item.ttl)} left`],
     ["Deliveries so far", String(item.deliveries)],
   ];
-  if (item.lost_deliveries) facts.push(["Of these lost", String(item.lost_deliveries)]);
-  if (item.deadline !== undefined) facts.push(["Reservation ends in", span(item.deadline)]);
-  if (item.ready_in !== undefined) facts.push(["Ready in", span(item.ready_in)]);
+  if (item.losses) facts.push(["Of these lost", String(item.losses)]);
+  if (item.ends_in !== undefined) facts.push(["Reservation ends in", span(item.ends_in)]);
+  if (item.consumer) facts.push(["Held by", item.consumer]);
+  if (item.due_in !== undefined) facts.push(["Ready in", span(item.due_in)]);
   return facts;
 }
 
@@ -89,7 +90,7 @@ function History({ item }) {
     <h3>History</h3>
     <ol>
       <li>Put on <a href=${queueAddress(item.origin_url)}><bdi>${shownName(item.origin_url)}</bdi></a> ${span(item.age)} ago, <time>${moment(item.time)}</time>.</li>
-      <li>Delivered, and lost without an acknowledgement: ${several(item.lost_deliveries, "time")}.</li>
+      <li>Delivered, and lost without an acknowledgement: ${several(item.losses, "time")}.</li>
       <li>Moved here as a dead letter. To redrive it puts it at the end of the queue it came from, with no losses counted.</li>
     </ol>
   </section>`;
@@ -98,7 +99,7 @@ function History({ item }) {
 function Item({ item, path, state, position, isOpen, onToggle, onRedrive, mayChange }) {
   const bytes = useMemo(() => fromBase64(item.payload_base64), [item]);
   const id = `item-${item.id}`;
-  const note = item.deadline !== undefined ? `${span(item.deadline)} left` : item.ready_in !== undefined ? `in ${span(item.ready_in)}` : span(item.age);
+  const note = item.ends_in !== undefined ? `${span(item.ends_in)} left` : item.due_in !== undefined ? `in ${span(item.due_in)}` : span(item.age);
   return html`<li class=${`item ${isOpen ? "open" : ""}`}>
     <button type="button" class="item-line" data-row aria-expanded=${isOpen ? "true" : "false"} aria-controls=${id} onClick=${onToggle}>
       <span class="item-id">#${item.id}</span>
@@ -185,7 +186,7 @@ export function Items({ path, nameUrl, queue, changes, onChanged, mayChange }) {
     </ol>`}
     ${data && html`<div class="card-foot">
       <span class="hint">As of ${clock(answer.at)}${isStale ? "; it has changed since" : ""}</span>
-      <${Pager} offset=${offset} limit=${LIMIT} total=${Math.min(Math.max(total, offset + data.items.length), DEEPEST)} what="items" onGo=${setOffset} />
+      <${Pager} offset=${offset} limit=${LIMIT} total=${Math.min(data.total, DEEPEST)} what="items" onGo=${setOffset} />
     </div>`}
     ${isAsking && html`<${Dialog} title="Redrive all dead letters?" submit="Redrive all" onClose=${() => setAsking(false)}
       onSubmit=${async () => {

@@ -4,20 +4,18 @@ import { send } from "../api.js";
 import { count, exact, moment, size, span } from "../format.js";
 import { Card, Dialog, Failure, Loading, act, toast } from "../ui.js";
 
-// what is said in words above all other figures
-const KNOWN = ["version", "pid", "uptime", "reliable", "memory_bytes", "rusage_user", "rusage_system", "curr_connections", "max_connections"];
-const ELSEWHERE = ["you", "health", "readonly", "draining", "time", "started", ...KNOWN];
-
 function factsOf(server) {
+  const { stats, user } = server;
   return [
-    ["Version", `${server.version}${server.compiled === "yes" ? ", compiled" : ""}`],
+    ["Version", `${server.version}${stats.compiled === "yes" ? ", compiled" : ""}`],
     ["Process", server.pid],
     ["Up for", `${span(server.uptime)}, since ${moment(server.started)}`],
     ["What is answered survives", { no: "nothing (reliable=no)", yes: "kill -9 (reliable=yes)", sync: "power loss (reliable=sync)" }[server.reliable]],
-    ["Items in memory", server.memory_bytes === undefined ? undefined : size(server.memory_bytes)],
-    ["Processor time", span(server.rusage_user + server.rusage_system)],
-    ["Connections", server.max_connections ? `${count(server.curr_connections)} of ${count(server.max_connections)}` : count(server.curr_connections)],
-    ["You are", `${server.you.name}${server.you.may_change ? "" : ", who may look"}`],
+    ["Items in memory", size(server.memory_bytes)],
+    ["Resident memory", size(server.rss_bytes)],
+    ["Processor time", span(server.cpu_seconds)],
+    ["Connections", stats.max_connections ? `${count(server.connections)} of ${count(stats.max_connections)}` : count(server.connections)],
+    ["You are", user ? `${user.name}: ${user.grants.join(", ")}` : undefined],
   ].filter(([, value]) => value !== undefined);
 }
 
@@ -58,7 +56,7 @@ export function Server({ server, live, mayChange }) {
       <//>
     </div>
     <${Card} title="All figures" note="as stats tells them" id="figures" tight>
-      <dl class="facts many">${Object.entries(server).filter(([name]) => !ELSEWHERE.includes(name)).map(
+      <dl class="facts many">${Object.entries(server.stats).map(
         ([name, value]) => html`<div key=${name}><dt><code>${name}</code></dt><dd>${written(value)}</dd></div>`,
       )}</dl>
     <//>
