@@ -135,10 +135,11 @@ def test_a_queue_that_somebody_looks_at_has_samples_each_second(past: Past) -> N
 
 
 def test_before_it_was_tracked_an_idle_queue_was_as_it_is(past: Past, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(history_module, "MOST_TRACKED", 0)
+    monkeypatch.setattr(history_module, "MOST_TRACKED", 1)
     past.put(b"a", 5)
+    past.put(b"b", 50)
     past.pass_time(60)
-    monkeypatch.setattr(history_module, "MOST_TRACKED", MOST_TRACKED)
+    assert past.history.tracked() == {b"b"}
     began = past.clock.wall / 1e9 - 60
     past.rows(b"a")
     past.pass_time(3)

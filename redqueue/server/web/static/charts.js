@@ -1,5 +1,5 @@
 // Depth and rates over time, drawn by uPlot (loaded before the modules, as a script of its own).
-import { html, useEffect, useMemo, useRef, useState } from "./dom.js";
+import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./dom.js";
 import { clock, count, rate, short } from "./format.js";
 import { query, useLive } from "./api.js";
 import { Card, Choices } from "./ui.js";
@@ -87,11 +87,12 @@ function Chart({ title, series, data, format }) {
   const columns = data ? ["time", ...series.map((each) => each.key)].map((key) => data[key]) : null;
   const latest = columns && columns[0].length - 1;
 
-  useEffect(() => {
+  useLayoutEffect(() => {
+    const holder = place.current;
     const font = `11px ${getComputedStyle(document.body).fontFamily}`;
     const axis = { stroke: colours.faint, font, grid: { stroke: colours.grid, width: 1 }, ticks: { show: false } };
     const options = {
-      width: Math.max(80, place.current.clientWidth),
+      width: Math.max(80, holder.clientWidth),
       height: 168,
       padding: [8, 18, 0, 0],
       legend: { show: false },
@@ -119,18 +120,19 @@ function Chart({ title, series, data, format }) {
       ],
       hooks: { setCursor: [(self) => setHover(self.cursor.idx ?? null)] },
     };
-    plot.current = new uPlot(options, columns || [[], ...series.map(() => [])], place.current);
+    plot.current = new uPlot(options, columns || [[], ...series.map(() => [])], holder);
     const observer = new ResizeObserver(() => {
-      plot.current.setSize({ width: Math.max(80, place.current.clientWidth), height: 168 });
+      plot.current?.setSize({ width: Math.max(80, holder.clientWidth), height: 168 });
     });
-    observer.observe(place.current);
+    observer.observe(holder);
     return () => {
       observer.disconnect();
       plot.current.destroy();
+      plot.current = null;
     };
   }, [colours, hidden]);
 
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!columns || !columns[0].length) return;
     const end = columns[0][latest];
     plot.current.batch(() => {
