@@ -384,6 +384,17 @@ class Broker(Ledger):
         self.check_storage()
         return dead_letters.redrive(grave, most, receipt)
 
+    def redrive_one(self, grave: Queue, item_id: int, receipt: Any) -> bool:
+        """Put one dead letter back to where it came from.
+
+        :param grave: a settled queue
+        :param item_id: of a ready item that is in memory (:meth:`Queue.is_bringing_in`), or of none
+        :returns: whether there was such a letter, and it could go back
+        :raises StorageFailed: when the journal has failed
+        """
+        self.check_storage()
+        return dead_letters.redrive_one(grave, item_id, receipt)
+
     # -- sums ---------------------------------------------------------------
 
     def sum_items(self) -> int:

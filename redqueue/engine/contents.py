@@ -266,6 +266,29 @@ class Contents:
         held = consumer.held.get(self.name)
         return len(self.ready) > 0 and (held is None or len(held) < self.settings.prefetch)
 
+    def is_bringing_in(self, item_id: int) -> bool:
+        """Whether a ready item is being read back: not where it is in memory, or is no ready item.
+
+        :raises StorageFailed: where it cannot be read
+        """
+        if self.unreadable:
+            reason, self.unreadable = self.unreadable, ""
+            raise StorageFailed(reason)
+        if self._load is not None:
+            return True
+        found = self.ready.remove(item_id)
+        if found is None:
+            return False
+        place, entry, deliveries = found
+        self.detour = True
+        if not isinstance(entry, int):
+            self.ready.insert(entry, deliveries)
+            return False
+        self.ready.insert_cold(item_id, place, deliveries)
+        self._load = load = object()
+        self.ledger.journal.read([item_id], partial(self._read_back, load, [item_id], False))
+        return True
+
     def when_read_back(self, then: Callable[[], None]) -> None:
         """Have ``then`` called once what is being read back is here, or cannot be read."""
         self._on_loaded.append(then)

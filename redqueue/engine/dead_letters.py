@@ -65,6 +65,28 @@ def redrive(grave: Queue, most: int, receipt: Any) -> bool:
     return moved > 0
 
 
+def redrive_one(grave: Queue, item_id: int, receipt: Any) -> bool:
+    """Put one dead letter back, as :func:`redrive` does.
+
+    :param grave: a settled queue
+    :param item_id: of a ready item that is in memory, or of none
+    :returns: whether there was such a letter, and it could go back
+    """
+    ledger = grave.ledger
+    found = grave.ready.remove(item_id)
+    if found is None:
+        return False
+    _, letter, deliveries = found
+    assert isinstance(letter, bytes)
+    name = ledger.origins.name_of(letter)
+    queue = None if name is None else ledger.open(name)
+    if queue is None or not fits(queue, rec.payload_size(letter)) or not queue.is_settled():
+        grave.insert(letter, deliveries)
+        return False
+    _send_back(grave, letter, deliveries, queue, receipt)
+    return True
+
+
 def _redrive_some(grave: Queue, most: int, receipt: Any) -> tuple[int, bool]:
     """Put back what is found among the next :data:`REDRIVE_MOST` items.
 

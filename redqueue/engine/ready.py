@@ -91,6 +91,25 @@ class Ready:
                 return record, deliveries
         return self.arrived.popleft(), 0
 
+    def remove(self, item_id: int) -> tuple[int, bytes | int, int] | None:
+        """Remove an item, wherever it stands; None where it is not there.
+
+        :returns: its place, its record, or its id where that is not in memory, and its deliveries so far
+        """
+        returned, arrived = self.returned, self.arrived
+        for i, (place, entry, deliveries) in enumerate(returned):
+            if (entry if isinstance(entry, int) else rec.item_id(entry)) == item_id:
+                last = returned.pop()
+                if i < len(returned):
+                    returned[i] = last
+                    heapify(returned)
+                return place, self.warm.pop(entry, entry) if isinstance(entry, int) else entry, deliveries
+        for i, record in enumerate(arrived):
+            if rec.item_id(record) == item_id:
+                del arrived[i]
+                return rec.place(record), record, 0
+        return (item_id, item_id, 0) if self.backlog.remove(item_id) else None
+
     def substitute(self, old: bytes, new: bytes) -> bool:
         """Give the item of record ``old``, which was first not long ago, the record ``new``; False if it has gone."""
         if self.arrived and self.arrived[0] is old:

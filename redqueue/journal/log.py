@@ -21,11 +21,13 @@ import contextlib
 import errno
 import logging
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from redqueue.histogram import Histogram
 from redqueue.journal import record as rec
 from redqueue.journal.accounts import Accounts
 from redqueue.journal.failed import frames_after, items_moved
@@ -50,6 +52,8 @@ SMALLEST_SEGMENT = 64 << 10
 """Bytes; where the disk has no room for a full segment, one down to this size is made."""
 SMALLEST_FOR_ACKS = 4 << 10
 """Bytes; the same at a start, and where acknowledgements have no room else: theirs was given back to the disk."""
+SYNC_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Seconds."""
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _from_bytes = int.from_bytes
@@ -79,6 +83,8 @@ class Log(Accounts):
 
     :ivar busy: whether the worker is writing or syncing; no frame may be begun
     :ivar needs_sync: whether anything written has not been synced
+    :ivar sync_seconds: how long syncs took
+    :ivar sync_errors: how many failed
     :ivar is_full: whether the disk had no room for the last segment that was wanted
     :ivar copies: what compaction has read and the next frames will take
     """
@@ -99,6 +105,8 @@ class Log(Accounts):
         self.busy = False
         self.needs_sync = False
         self.syncs = 0
+        self.sync_errors = 0
+        self.sync_seconds = Histogram(SYNC_BOUNDS)
         self.segment_size = segment_size
         self._smallest = min(SMALLEST_SEGMENT, segment_size)
         self._sync = sync
@@ -422,10 +430,20 @@ class Log(Accounts):
 
     def _datasync(self) -> None:
         end = self._current.end
-        self._current.sync()
+        self._timed(self._current.sync)
         self.syncs += 1
         self._durable = position(self._current.number, end)
         self.needs_sync = self._current.end != end
+
+    def _timed(self, sync: Callable[[], None]) -> None:
+        """Sync a segment, and note how long that takes."""
+        begun = time.monotonic()
+        try:
+            sync()
+        except OSError:
+            self.sync_errors += 1
+            raise
+        self.sync_seconds.observe(time.monotonic() - begun)
 
     # -- segments -----------------------------------------------------------------
 
@@ -449,7 +467,7 @@ class Log(Accounts):
         spare = self._allocate(least)
         full = self._current
         try:
-            full.finish()
+            self._timed(full.finish)
         except OSError:
             os.close(spare)
             raise

@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 ALL = 1 << 62
 """More letters than there will ever be."""
 
+_ID = b"id="
 _ONLY_LOCAL = replies.client_error("operators' verbs are only for clients on the server's own machine")
 
 
@@ -34,8 +35,15 @@ def parse_one_queue(words: list[bytes], run: Run) -> Request:
 
 
 def parse_redrive(words: list[bytes], run: Run) -> Request:
-    """``redrive <queue> [n] [noreply]``"""
-    return _parse(words, run, with_number=True)
+    """``redrive <queue> [n|id=ID] [noreply]``"""
+    if len(words) < 2 or not words[1].startswith(_ID):
+        return _parse(words, run, with_number=True)
+    item_id = unsigned(words.pop(1).removeprefix(_ID), 64)
+    if not item_id:
+        raise BadRequest(replies.BAD_FORMAT)
+    request = _parse(words, run)
+    request.run, request.token = run_redrive_one, item_id
+    return request
 
 
 def _parse(words: list[bytes], run: Run, with_number: bool = False) -> Request:
@@ -99,6 +107,24 @@ def run_redrive(session: Session, request: Request, body: bytes) -> None:
         session.stall_until_read_back(queue)
         return
     if queue is not None and broker.redrive(queue, request.delta or ALL, session.receipt(request)):
+        _done(session, request)
+        session.stall(COMMIT)
+    else:
+        session.answer(request, NOT_FOUND)
+
+
+def run_redrive_one(session: Session, request: Request, body: bytes) -> None:
+    """``redrive`` of one dead letter."""
+    if not _may(session, request):
+        return
+    queue = session.queues.get(request.queue)
+    if queue is not None and not queue.is_settled():
+        session.stall_and_retry()
+        return
+    if queue is not None and queue.is_bringing_in(request.token):
+        session.stall_until_read_back(queue)
+        return
+    if queue is not None and session.broker.redrive_one(queue, request.token, session.receipt(request)):
         _done(session, request)
         session.stall(COMMIT)
     else:

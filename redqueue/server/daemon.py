@@ -130,7 +130,7 @@ class Server:
             raise
         settle_garbage_collector()
         self._health.phase = ""
-        self._web.serve(Engine(self._figures, self._local_clients))
+        self._web.serve(Engine(self._figures, self._local_clients, self._health))
         log.info("RedQueue %s ready on %s", __version__, self._listeners.addresses[0])
         for address in self._listeners.addresses[1:]:
             log.info("also listening on %s", address)
@@ -240,9 +240,11 @@ class Server:
         self._sync_later()
 
     def _maintain_later(self) -> None:
+        self._maintenance_due = time.monotonic() + MAINTAIN_SECONDS
         self._loop.call_later(MAINTAIN_SECONDS, self._maintain)
 
     def _maintain(self) -> None:
+        self._figures.loop_lag.observe(max(0.0, time.monotonic() - self._maintenance_due))
         self._clock.tick()
         self._commit.maintain()
         self._maintain_later()

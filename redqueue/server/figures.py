@@ -21,6 +21,7 @@ import tornado
 from redqueue import __version__
 from redqueue.engine.queue import Queue
 from redqueue.engine.settings import written
+from redqueue.histogram import Histogram
 from redqueue.journal.log import Log
 from redqueue.options import Options
 from redqueue.protocol.service import Service
@@ -28,6 +29,8 @@ from redqueue.server.build import is_compiled
 from redqueue.server.connection import Connections
 from redqueue.server.group_commit import GroupCommit
 
+LAG_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+"""Seconds."""
 COUNTED: dict[str, Callable[[Queue], int]] = {
     "put": attrgetter("total_items"),
     "delivered": attrgetter("total_reserved"),
@@ -54,6 +57,10 @@ class Tally:
         for i, count in enumerate(_COUNTS):
             self._sums[i] += count(queue)
 
+    def __getitem__(self, name: str) -> int:
+        """The sum of what is counted by that name."""
+        return self._sums[_INDEX[name]]
+
     def copy(self) -> Tally:
         """One that goes on from here by itself."""
         return Tally(self._sums)
@@ -64,6 +71,7 @@ class Tally:
 
 
 _COUNTS = tuple(COUNTED.values())
+_INDEX = {name: i for i, name in enumerate(COUNTED)}
 
 
 class ServerFigures:
@@ -77,6 +85,7 @@ class ServerFigures:
     :param started: when the process began, Unix time in seconds
     :param is_ending: tells whether the server is on its way out
 
+    :ivar loop_lag: seconds by which the loop was late for a timer that fires about each second
     :ivar departed: what the queues have counted that are gone
     """
 
@@ -97,6 +106,7 @@ class ServerFigures:
         self.commit = commit
         self.journal = journal
         self.started = started
+        self.loop_lag = Histogram(LAG_BOUNDS)
         self.departed = Tally()
         self.broker.on_forget.append(self.departed.add)
         self._is_ending = is_ending

@@ -36,20 +36,15 @@ def busy(server: ServerProcess, wire: Wire, queue: str) -> str:
 
 def focused(page: Page) -> str:
     """What has the focus."""
-    return str(
-        page.evaluate(
-            "() => { const e = document.activeElement; return e.getAttribute('aria-label') || e.innerText || e.tagName; }"
-        )
-    ).strip()
+    element = page.evaluate_handle("() => document.activeElement").as_element()
+    assert element is not None
+    return str(element.get_attribute("aria-label") or element.inner_text()).strip()
 
 
 def is_focus_visible(page: Page) -> bool:
     """Whether one can see where the focus is."""
-    return bool(
-        page.evaluate(
-            "() => { const s = getComputedStyle(document.activeElement); return s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) >= 2; }"
-        )
-    )
+    outline = page.evaluate("() => getComputedStyle(document.activeElement).outline")
+    return "none" not in outline and "0px" not in outline
 
 
 # -- the keyboard ------------------------------------------------------------------
@@ -114,7 +109,9 @@ def test_a_dialog_keeps_the_focus_and_gives_it_back(visit: Visits, busy: str) ->
     expect(page.locator("dialog input")).to_be_focused()
     for _ in range(6):
         page.keyboard.press("Tab")
-        assert page.evaluate("() => document.activeElement === document.body || !!document.activeElement.closest('dialog')")
+        assert page.evaluate(
+            "() => document.activeElement === document.body || !!document.activeElement.closest('dialog')"
+        )
     page.keyboard.press("Escape")
     expect(drop).to_be_focused()
 
@@ -157,9 +154,7 @@ def test_the_theme_follows_the_system_until_one_is_chosen(visit: Visits) -> None
     page = visit(color_scheme="dark").open()
 
     def is_dark() -> Any:
-        return page.evaluate(
-            "() => Number(getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0]) < 60"
-        )
+        return page.evaluate("() => Number(getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0]) < 60")
 
     assert is_dark()
     page.keyboard.press("t")

@@ -63,6 +63,11 @@ def test_only_from_the_same_machine(line: bytes) -> None:
         b"drop q q",
         b"redrive",
         b"redrive q 0",
+        b"redrive q id=",
+        b"redrive q id=0",
+        b"redrive q id=-1",
+        b"redrive q id=18446744073709551616",
+        b"redrive q id=1 1",
         b"redrive q all",
         b"readonly",
         b"readonly yes",
@@ -148,6 +153,22 @@ class TestRedrive:
         assert client.say(b"redrive q.dead\r\n") == b"SERVER_ERROR out of memory storing object\r\n"
         server.fails = False
         assert client.say(b"redrive q.dead\r\n") == b"OK\r\n"
+
+    def test_one_of_them(self) -> None:
+        server = Server(QueueSettings(max_deliveries=1, prefetch=5))
+        client = operator(server)
+        letters(server, client, b"a", b"b", b"c")
+        put(client, b"q.dead", b"no letter")
+        assert client.say(b"redrive q.dead id=2\r\nget q\r\nredrive q.dead id=2\r\nredrive q.dead id=4\r\n") == (
+            b"OK\r\nVALUE q 0 1\r\nb\r\nEND\r\nNOT_FOUND\r\nNOT_FOUND\r\n"
+        )
+        server.fails = True
+        assert client.say(b"redrive q.dead id=3\r\n") == b"SERVER_ERROR out of memory storing object\r\n"
+        server.fails = False
+        assert client.say(b"redrive q.dead id=3 noreply\r\nget q\r\n") == b"VALUE q 0 1\r\nc\r\nEND\r\n"
+        assert client.say(b"get q.dead\r\nget q.dead\r\n") == (
+            b"VALUE q.dead 0 1\r\na\r\nEND\r\nVALUE q.dead 0 9\r\nno letter\r\nEND\r\n"
+        )
 
     def test_while_the_queue_is_being_changed(self) -> None:
         server = Server(QueueSettings(max_deliveries=1))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server_process import ServerProcess, Wire
+from tests.server_process import ServerProcess, Wire, wait_until
 from tests.web.api import Api
 
 
@@ -108,6 +108,38 @@ def test_a_queue_is_flushed_and_dropped(api: Api, wire: Wire, queue: str) -> Non
     wire.put(queue.encode(), b"x")
     api.ask("DELETE", f"/api/queues/{queue}")
     assert api.try_to("GET", f"/api/queues/{queue}")[0] == 404
+
+
+def test_dead_letters_are_redriven_one_some_or_all(tmp_path: Path) -> None:
+    options = {"http_port": "any", "max_deliveries": 1, "memory": "64kb", "prefetch": 300}
+    with ServerProcess(tmp_path / "log", **options) as server:
+        api = Api(server.url)
+        with server.connect() as worker:
+            for number in range(300):
+                worker.put(b"q", b"%03d" % number + b"x" * 1000)
+            for _ in range(300):
+                assert worker.get(b"q")
+        wait_until(lambda: api.get("/api/server")["totals"]["dead"] == 300)
+        server.stop()
+        server.start()  # from here on most of them are not in memory
+        api = Api(server.url)
+        letters = api.get("/api/queues/q.dead/items?offset=200&limit=100")["items"]
+        assert [letter["losses"] for letter in letters] == [1] * 100
+        with server.connect() as wire:
+            for letter in (letters[50], letters[0]):
+                api.post("/api/queues/q.dead/redrive", id=letter["id"])
+                assert api.try_to("POST", "/api/queues/q.dead/redrive", {"id": letter["id"]})[0] == 404
+            assert [wire.get(b"q")[0][2][:3] for _ in range(2)] == [b"250", b"200"]
+            api.post("/api/queues/q.dead/redrive", count=5)
+            assert [wire.get(b"q")[0][2][:3] for _ in range(5)] == [b"000", b"001", b"002", b"003", b"004"]
+            api.post("/api/queues/q.dead/redrive")
+            wait_until(lambda: api.get("/api/queues/q")["ready"] == 293)
+            assert api.try_to("POST", "/api/queues/q.dead/redrive")[0] == 404
+
+
+@pytest.mark.parametrize("fields", [{"id": 1, "count": 1}, {"id": 0}, {"count": 0}, {"id": "1"}, {"count": 2.5}])
+def test_a_bad_choice_of_dead_letters_is_refused(api: Api, queue: str, fields: dict[str, object]) -> None:
+    assert api.try_to("POST", f"/api/queues/{queue}/redrive", fields)[0] == 400
 
 
 def test_what_is_not_there_cannot_be_changed(api: Api, queue: str) -> None:

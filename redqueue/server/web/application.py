@@ -10,7 +10,7 @@ from typing import Any
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.netutil import bind_sockets
-from tornado.web import Application, RequestHandler
+from tornado.web import Application, GZipContentEncoding, RequestHandler
 
 from redqueue.options import ANY_PORT, Options
 from redqueue.server.web import changes, pages, past, probes, reads
@@ -29,6 +29,7 @@ QUEUE = "/api/queues/([^/]+)"
 API: tuple[tuple[str, type[RequestHandler]], ...] = (
     ("/livez", probes.Live),
     ("/readyz", probes.Ready),
+    ("/metrics", probes.MetricsHandler),
     ("/api/server", reads.ServerHandler),
     ("/api/server/readonly", changes.ReadonlyHandler),
     ("/api/server/drain", changes.DrainHandler),
@@ -54,8 +55,14 @@ def application(site: Site) -> Application:
         default_handler_class=NotFound,
         default_handler_args={"site": site},
         log_function=_log_request,
-        compress_response=True,
+        transforms=[_Compressed],
     )
+
+
+class _Compressed(GZipContentEncoding):
+    """Compresses little, and quickly: nobody else is served meanwhile."""
+
+    GZIP_LEVEL = 1
 
 
 def _log_request(handler: RequestHandler) -> None:

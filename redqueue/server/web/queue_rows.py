@@ -18,6 +18,8 @@ from redqueue.server.web.names import in_path, shown
 
 SLICE = 1000
 """Queues looked at in one turn of the loop."""
+ROWS = 100
+"""Rows made in one turn."""
 
 
 def row(history: History, queue: Queue) -> dict[str, Any]:
@@ -113,7 +115,11 @@ async def page(
         skipped = sum(1 for _ in islice(queues, min(left, SLICE)))
         left -= skipped
         await asyncio.sleep(0)
-    return total, [row(history, queue) for queue in islice(queues, limit)]
+    rows: list[dict[str, Any]] = []
+    while some := [row(history, queue) for queue in islice(queues, min(ROWS, limit - len(rows)))]:
+        rows += some
+        await asyncio.sleep(0)
+    return total, rows
 
 
 async def totals(figures: ServerFigures) -> dict[str, int]:

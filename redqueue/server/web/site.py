@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from redqueue.access.authenticator import Authenticator
 from redqueue.options import Options
@@ -11,18 +11,21 @@ from redqueue.server.health import Health
 from redqueue.server.local_client import LocalClients
 from redqueue.server.web.access import AllowedHosts
 from redqueue.server.web.history import History
+from redqueue.server.web.metrics import Metrics
 
 
-@dataclass
 class Engine:
-    """The server, once its journal is replayed."""
+    """The server, once its journal is replayed.
 
-    figures: ServerFigures
-    clients: LocalClients
-    history: History = field(init=False)
+    :param figures: what it has counted
+    :param clients: those that live in the server itself
+    """
 
-    def __post_init__(self) -> None:
-        self.history = History(self.figures.broker)
+    def __init__(self, figures: ServerFigures, clients: LocalClients, health: Health) -> None:
+        self.figures = figures
+        self.clients = clients
+        self.history = History(figures.broker)
+        self.metrics = Metrics(figures, health, figures.options.metrics_queues)
 
 
 @dataclass
