@@ -26,9 +26,9 @@ const COLUMNS = [
 ];
 
 function Health({ server, past }) {
-  const { tone, title, text } = healthInWords(server, past);
+  const { tone, title, text } = server ? healthInWords(server, past) : { tone: "", title: "Looking", text: "" };
   return html`<section class=${`health ${tone}`} aria-label="Health">
-    <i aria-hidden="true">${tone === "good" ? "✓" : "!"}</i>
+    <i aria-hidden="true">${{ good: "✓", "": "…" }[tone] || "!"}</i>
     <p><strong>${title}.</strong> ${text}</p>
   </section>`;
 }
@@ -85,7 +85,7 @@ function changed(view, by, replace = true) {
   go(address("", shown), { replace });
 }
 
-export function Overview({ live, server, route }) {
+export function Overview({ server, route }) {
   const view = useQuery(route);
   const [typed, setTyped] = useState(view.search);
   const timer = useRef(0);
@@ -127,8 +127,8 @@ export function Overview({ live, server, route }) {
 
   return html`
     <h1 class="unseen" tabindex="-1">Queues</h1>
-    ${server ? html`<${Health} server=${server} past=${past.data} />` : !live.error && html`<${Loading} rows=${2} />`}
-    ${totals && html`<${Figures} label="Totals" figures=${figuresOf(totals)} />`}
+    <${Health} server=${server} past=${past.data} />
+    <${Figures} label="Totals" figures=${figuresOf(totals || {})} />
     <${Charts} past=${past} />
     <section class="card queues" aria-labelledby="queues">
       <header class="card-head">

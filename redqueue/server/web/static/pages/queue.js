@@ -134,12 +134,12 @@ export function QueuePage({ nameUrl, live: server, mayChange: mayChangeAll }) {
           ${button("Drop", undefined, () => setDialog("drop"), { tone: "danger-quiet", disabled: !queue || isGone })}
         </div>
       </div>
-      ${queue && !isGone && remark(queue) && html`<p class=${`remark ${isPaused ? "warn" : ""}`}>${remark(queue)}</p>`}
+      ${!isGone && html`<p class=${`remark ${isPaused ? "warn" : ""}`}>${queue ? remark(queue) : ""}</p>`}
     </header>
     ${isGone && html`<section class="card"><${Empty} title="There is no such queue now.">
       A queue is there while it holds an item or somebody waits for one. Put an item, and it is there again.
     <//></section>`}
-    ${!queue && !error && html`<${Loading} rows=${3} />`}
+    ${!queue && !error && html`<${Figures} label="Figures of the queue" figures=${figuresOf({})} /><${Loading} rows=${6} />`}
     ${!queue && error && !isGone && html`<section class="card"><${Failure} error=${error} onRetry=${refresh} /></section>`}
     ${queue && !isGone && html`
       <${Figures} label="Figures of the queue" figures=${figuresOf(queue)} />
