@@ -9,9 +9,9 @@ set -euo pipefail
 python=${1:?usage: $0 PYTHON}
 packages=(
     memcached beanstalkd redis-server gcc libc6-dev
-    php-cli php-memcached libcache-memcached-perl libmemcached-tools netcat-openbsd chromium
+    php-cli php-memcached libcache-memcached-perl libmemcached-tools netcat-openbsd curl prometheus chromium
 )
-services=(memcached beanstalkd redis-server)
+services=(memcached beanstalkd redis-server prometheus prometheus-node-exporter)
 
 is_installed() {
     [[ $(dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null) == installed ]]

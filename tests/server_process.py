@@ -105,6 +105,11 @@ class ServerProcess:
         return match[1]
 
     @property
+    def http_port(self) -> int:
+        """The port of its web page."""
+        return int(self.url.rstrip("/").rpartition(":")[2])
+
+    @property
     def log(self) -> str:
         """What it has written to standard error since its last start."""
         return "".join(list(self._lines))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from redqueue.journal import framing
 from redqueue.journal import segment as seg
 from redqueue.journal.recovery import JournalDamaged, Recovery
 from tests.journal.journaled_queues import recovered_records
@@ -283,5 +284,5 @@ def test_a_missing_segment_stops_the_start(tmp_path: Path) -> None:
 
 def test_the_sizes_in_the_tables_are_those_of_the_code() -> None:
     assert HEADER.size == seg.HEADER_SIZE == 48
-    assert FRAME.size == seg.FRAME_SIZE
+    assert FRAME.size == framing.FRAME_SIZE
     assert f"Version {seg.VERSION}." in TEXT

@@ -6,7 +6,7 @@ import enum
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
-from typing import Any
+from typing import Any, Final
 
 from redqueue.engine import admission, dead_letters, losses
 from redqueue.engine.arrival import Arrival
@@ -19,9 +19,9 @@ from redqueue.engine.subscriptions import Subscriptions
 from redqueue.engine.topics import Topics, is_child, is_pattern, parts, words
 from redqueue.journal import record as rec
 
-EVICT_MOST = 2000
+EVICT_MOST: Final = 2000
 """Items put out of memory in one turn."""
-EVICT_QUEUES = 1000
+EVICT_QUEUES: Final = 1000
 """Queues looked at for that in one turn."""
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from redqueue.engine.deadlines import Deadlines
 
-SPARE_NAMES = 1000
+SPARE_NAMES: Final = 1000
 """Named consumers that may be kept though they have nothing."""
 
 
@@ -72,7 +72,7 @@ class Consumer:
                 reservation.queue.give_back(reservation)
 
 
-ANYBODY = Consumer()
+ANYBODY: Final = Consumer()
 """Holds nothing, and stands for whoever might ask."""
 
 

@@ -11,6 +11,7 @@ from array import array
 from collections.abc import Callable
 from functools import partial
 from itertools import islice
+from typing import Final
 
 from redqueue.engine.consumer import Consumer
 from redqueue.engine.delayed import Delayed
@@ -20,12 +21,12 @@ from redqueue.engine.settings import DROP_OLDEST
 from redqueue.journal import record as rec
 from redqueue.journal.record import HAS_EXPIRY, HAS_PLACE, PUT_SIZE
 
-SWEEP_SECONDS = 1.0
+SWEEP_SECONDS: Final = 1.0
 """Expired items behind a head that lives on are looked for this often."""
-LOAD_MOST = 512
+LOAD_MOST: Final = 512
 """Items read back from the journal in one go."""
 
-_from_bytes = int.from_bytes
+_from_bytes: Final = int.from_bytes
 
 
 class Contents:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 from redqueue.engine.arrival import Arrival
 from redqueue.engine.clock import Clock
@@ -17,9 +17,9 @@ from redqueue.engine.tokens import Tokens
 
 log = logging.getLogger(__name__)
 
-ITEM_COST = 64
+ITEM_COST: Final = 64
 """Bytes of memory an item takes besides its record: the object, its share of a container, malloc's rounding."""
-_WINDOW_MOST = 512 << 10
+_WINDOW_MOST: Final = 512 << 10
 """Bytes of a backlog that its queue keeps in memory, where all queues together have room."""
 
 

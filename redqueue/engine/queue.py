@@ -29,7 +29,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, Final
 
 from redqueue.engine.arrival import Arrival
 from redqueue.engine.consumer import Consumer, Reservation, Waiter
@@ -38,13 +38,13 @@ from redqueue.engine.ledger import ITEM_COST, Ledger
 from redqueue.journal import record as rec
 from redqueue.journal.record import HAS_EXPIRY, PUT, PUT_HEAD, PUT_SIZE
 
-IDLE_SECONDS = 10.0
+IDLE_SECONDS: Final = 10.0
 """An empty, unused queue is forgotten after this long, with its statistics."""
-SWEEP_MOST = 1000
+SWEEP_MOST: Final = 1000
 """Expired items dropped from a queue in one go."""
 
-_pack_put = PUT_HEAD.pack
-_from_bytes = int.from_bytes
+_pack_put: Final = PUT_HEAD.pack
+_from_bytes: Final = int.from_bytes
 
 
 class Queue(Contents):

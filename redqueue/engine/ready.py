@@ -15,7 +15,6 @@ from itertools import chain, islice
 
 from redqueue.engine.backlog import Backlog
 from redqueue.journal import record as rec
-from redqueue.journal.record import ID_FIELD
 
 _NEAR_TOP = 31
 """Entries at the beginning of a heap that are looked through for the next ones: its first five levels."""
@@ -170,7 +169,7 @@ class Ready:
         if count > 0:
             pop = self.arrived.pop
             records = [pop() for _ in range(count)]
-            self.backlog.prepend(_from_bytes(record[ID_FIELD], "big") for record in reversed(records))
+            self.backlog.prepend(_from_bytes(record[8:16], "big") for record in reversed(records))
             return records
         return self._evict_returned(max(keep, _NEAR_TOP), most)
 
@@ -215,7 +214,7 @@ class Ready:
         The ids are to be taken in pieces: with each of them its record is let go.
         """
         arrived, self.arrived = self.arrived, deque()
-        while arrived and _from_bytes(arrived[-1][ID_FIELD], "big") >= below:
+        while arrived and _from_bytes(arrived[-1][8:16], "big") >= below:
             self.arrived.appendleft(arrived.pop())
         backlog, self.backlog = self.backlog, Backlog()
         returned, self.returned = self.returned, []
@@ -228,7 +227,7 @@ class Ready:
 
         def ids() -> Iterator[int]:
             while arrived:
-                yield _from_bytes(arrived.popleft()[ID_FIELD], "big")
+                yield _from_bytes(arrived.popleft()[8:16], "big")
             yield from backlog
             while gone:
                 entry = gone.pop()[1]

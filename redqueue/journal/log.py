@@ -17,28 +17,28 @@ puts while acknowledgements go on, and their items' segments make room.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from redqueue.histogram import Histogram
 from redqueue.journal import record as rec
 from redqueue.journal.accounts import Accounts
-from redqueue.journal.failed import frames_after, items_moved
+from redqueue.journal.failed import DiskFull, frames_after, items_moved
 from redqueue.journal.fetch import fetch
 from redqueue.journal.frame import Copy, Frame
+from redqueue.journal.framing import FRAME_SIZE
 from redqueue.journal.index import SegmentEntry
 from redqueue.journal.names import QueueNames
-from redqueue.journal.record import ACK_KIND, ID_FIELD
+from redqueue.journal.record import ACK_KIND
 from redqueue.journal.recovery import Recovered
 from redqueue.journal.removal import Remover
-from redqueue.journal.segment import FRAME_SIZE, HEADER_SIZE, Header, Segment, allocate_spare, position
+from redqueue.journal.segment import HEADER_SIZE, Header, Segment, allocate_spare, give_back, position
 from redqueue.journal.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -46,28 +46,17 @@ log = logging.getLogger(__name__)
 Done = Callable[[BaseException | None], None]
 Fetched = Callable[[list[bytes] | None, BaseException | None], None]
 
-ACK_FRAME = FRAME_SIZE + rec.ACK_RECORD.size
+ACK_FRAME: Final = FRAME_SIZE + rec.ACK_RECORD.size
 """Bytes of a frame that acknowledges one item."""
-SMALLEST_SEGMENT = 64 << 10
+SMALLEST_SEGMENT: Final = 64 << 10
 """Bytes; where the disk has no room for a full segment, one down to this size is made."""
-SMALLEST_FOR_ACKS = 4 << 10
+SMALLEST_FOR_ACKS: Final = 4 << 10
 """Bytes; the same at a start, and where acknowledgements have no room else: theirs was given back to the disk."""
-SYNC_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+SYNC_BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Seconds."""
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
-_from_bytes = int.from_bytes
-
-
-class DiskFull(OSError):
-    """There was no room for a frame.
-
-    :ivar acks_written: whether its acknowledgements were written all the same
-    """
-
-    def __init__(self, cause: OSError, acks_written: bool) -> None:
-        super().__init__(cause.errno, cause.strerror)
-        self.acks_written = acks_written
+_from_bytes: Final = int.from_bytes
 
 
 class Log(Accounts):
@@ -151,7 +140,7 @@ class Log(Accounts):
 
     def acknowledge_with_put(self, record: bytes) -> None:
         """Acknowledge an item only if the puts of the same frame can be written, too."""
-        self.append(rec.ack(record[ID_FIELD]))
+        self.append(rec.ack(record[8:16]))
         self._growth -= len(record)
 
     def put_together(self, records: Sequence[bytes]) -> None:
@@ -204,7 +193,7 @@ class Log(Accounts):
             return self._write_frame()
         payload = b"".join(puts)
         if acks:
-            payload += ACK_KIND + ACK_KIND.join([record[ID_FIELD] for record in acks])
+            payload += ACK_KIND + ACK_KIND.join([record[8:16] for record in acks])
         current = self._current
         start = current.end + FRAME_SIZE
         # Up to the middle of a segment there is room, whatever is kept for acknowledgements.
@@ -469,7 +458,7 @@ class Log(Accounts):
         try:
             self._timed(full.finish)
         except OSError:
-            os.close(spare)
+            give_back(spare)
             raise
         segment = self._begin_segment(spare, full.number + 1, full.end)
         segment.publish()
@@ -550,8 +539,7 @@ class Log(Accounts):
             self.needs_sync = False
             self._names.were_written(names)
             failed.close()
-            with contextlib.suppress(OSError):
-                os.truncate(failed.path, counted)
+            failed.cut(counted)
             entry.size = counted
 
         def finished(error: BaseException | None) -> None:

@@ -6,6 +6,8 @@ other calls the engine and answers. The table at the end joins them.
 
 from __future__ import annotations
 
+from typing import Final
+
 from redqueue.engine.admission import capped
 from redqueue.engine.broker import Swap
 from redqueue.engine.consumer import ANYBODY, Reservation
@@ -17,7 +19,7 @@ from redqueue.protocol.replies import DELETED, NOT_FOUND, STORED
 from redqueue.protocol.request import MAX_BODY, BadRequest, Parse, Request, Run, signed, take_noreply, unsigned
 from redqueue.protocol.session import COMMIT, Session
 
-_U64 = 1 << 64
+_U64: Final = 1 << 64
 
 # -- storage ------------------------------------------------------------------
 

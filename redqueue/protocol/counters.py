@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from inspect import isdatadescriptor
+from typing import Final
 
 
 class Counters:
@@ -57,5 +58,5 @@ class Counters:
             setattr(self, name, 0)
 
 
-COUNTERS = tuple(sorted(name for name, attribute in vars(Counters).items() if isdatadescriptor(attribute)))
+COUNTERS: Final = tuple(sorted(name for name, attribute in vars(Counters).items() if isdatadescriptor(attribute)))
 """The names of all counters."""

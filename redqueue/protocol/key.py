@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from redqueue.protocol import replies
 
-MAX_KEY = 250
+MAX_KEY: Final = 250
 """Bytes (memcached's KEY_MAX_LENGTH)."""
-MAX_WAIT_MS = 2**31 - 1
-MAX_DELAY = 2**31 - 1
+MAX_WAIT_MS: Final = 2**31 - 1
+MAX_DELAY: Final = 2**31 - 1
 """Seconds."""
 
-_FORBIDDEN = re.compile(rb"[\x00-\x20\x7f]")
-_DELAY = re.compile(rb"\d{1,10}(\.\d{1,9})?")
-_WITH_VALUE = {b"t", b"peek", b"as", b"delay"}
-_ALONE = {b"open", b"close", b"abort", b"peek", b"or"}
+_FORBIDDEN: Final = re.compile(rb"[\x00-\x20\x7f]")
+_DELAY: Final = re.compile(rb"\d{1,10}(\.\d{1,9})?")
+_WITH_VALUE: Final = {b"t", b"peek", b"as", b"delay"}
+_ALONE: Final = {b"open", b"close", b"abort", b"peek", b"or"}
 
 Option = tuple[bytes, bytes | None]
 """Its word, and the text after its ``=`` or None."""

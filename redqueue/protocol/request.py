@@ -7,21 +7,21 @@ line (:class:`Requests`): a look-up in a dict is all that a known line costs.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from redqueue.protocol import replies
 from redqueue.protocol.key import BadKey, Key
 
-MAX_LINE = 8192
+MAX_LINE: Final = 8192
 """Bytes of a command line, without its end."""
-MAX_BODY = 2**31 - 3
+MAX_BODY: Final = 2**31 - 3
 """Bytes; a greater number is no length (memcached: INT_MAX - 2)."""
-_TOKEN = b" C"
+_TOKEN: Final = b" C"
 """Begins the token in the line of a meta command."""
-_TOKEN_SIZE = 21
+_TOKEN_SIZE: Final = 21
 """Digits of a number under 2**63, and CR LF."""
-_CACHED_LINE = 300
-_CACHED_LINES = 4096
+_CACHED_LINE: Final = 300
+_CACHED_LINES: Final = 4096
 
 Run = Callable[[Any, "Request", bytes], None]
 """Carries a request out: takes the session, the request and the body."""

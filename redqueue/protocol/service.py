@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from redqueue.engine.broker import Broker
 from redqueue.protocol.counters import Counters
@@ -11,7 +11,7 @@ from redqueue.protocol.host import Host
 from redqueue.protocol.request import Requests
 from redqueue.protocol.unfinished import Unfinished
 
-NO_LIMIT = 1 << 62
+NO_LIMIT: Final = 1 << 62
 """More bytes than will ever be read."""
 
 

@@ -20,7 +20,7 @@ So the requests of one client are carried out, and answered, strictly in order.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from redqueue.engine.consumer import Consumer, Waiter
 from redqueue.engine.ledger import StorageFailed
@@ -31,19 +31,19 @@ from redqueue.protocol.request import MAX_LINE, Request
 from redqueue.protocol.service import Owner, Service
 from redqueue.protocol.unfinished import FirstByte, PartialBody, PartialLine, Swallow, Unfinished
 
-WAITING = 1
-COMMIT = 2
-OUTPUT = 3
-READING = 4
+WAITING: Final = 1
+COMMIT: Final = 2
+OUTPUT: Final = 3
+READING: Final = 4
 
-MAX_RELATIVE = 60 * 60 * 24 * 30
+MAX_RELATIVE: Final = 60 * 60 * 24 * 30
 """Seconds; a greater exptime is a Unix time (memcached's protocol.txt, Expiration times)."""
-_FIRST_BYTE = FirstByte()
-_SHORT = 4096
+_FIRST_BYTE: Final = FirstByte()
+_SHORT: Final = 4096
 """Bytes up to which what has arrived is likely to be one request."""
-MAX_BACKLOG = 1 << 16
+MAX_BACKLOG: Final = 1 << 16
 """Bytes kept of a stalled client's further input before it is no longer read."""
-MAX_OUTPUT = 1 << 20
+MAX_OUTPUT: Final = 1 << 20
 """Bytes of unsent replies above which a session stalls (CONTRACT section 7)."""
 
 

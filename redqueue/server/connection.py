@@ -7,7 +7,7 @@ import ipaddress
 import logging
 from collections.abc import Callable, Iterator
 from os import write
-from typing import cast
+from typing import Final, cast
 
 from redqueue.protocol.replies import TOO_MANY_CONNECTIONS
 from redqueue.protocol.service import Service
@@ -16,7 +16,8 @@ from redqueue.server.group_commit import GroupCommit
 
 log = logging.getLogger(__name__)
 
-LINGER_SECONDS = 1.0
+_write: Final = write
+LINGER_SECONDS: Final = 1.0
 """How long a client that was told off may take to read why."""
 
 
@@ -171,7 +172,7 @@ class Connection:
         data = replies[0] if len(replies) == 1 else b"".join(replies)
         # Most replies fit into the socket's buffer, and the transport's own write takes twice as long.
         try:
-            sent = write(self._fd, data)
+            sent = _write(self._fd, data)
         except OSError:
             sent = 0  # full, or broken, which the transport finds out and reports
         if sent < len(data):

@@ -12,19 +12,20 @@ import errno
 import logging
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from redqueue.engine.ledger import Batch
 from redqueue.journal.compaction import Compactor
-from redqueue.journal.log import DiskFull, Log
+from redqueue.journal.failed import DiskFull
+from redqueue.journal.log import Log
 from redqueue.protocol.service import NO_LIMIT, Service
 from redqueue.protocol.session import deny
 
 log = logging.getLogger(__name__)
 
-LONGEST_PAUSE = 30.0
+LONGEST_PAUSE: Final = 30.0
 """Seconds between two attempts to go on after the journal has failed, at the most."""
-MAX_UNWRITTEN = 64 << 20
+MAX_UNWRITTEN: Final = 64 << 20
 """Bytes received while the journal is busy above which clients are no longer read."""
 
 

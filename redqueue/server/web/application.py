@@ -13,7 +13,7 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application, GZipContentEncoding, RequestHandler
 
 from redqueue.options import ANY_PORT, Options
-from redqueue.server.web import changes, pages, past, probes, reads
+from redqueue.server.web import changes, openapi, pages, past, probes, reads
 from redqueue.server.web.handler import MAX_BODY, NotFound
 from redqueue.server.web.site import Engine, Site
 
@@ -30,6 +30,7 @@ API: tuple[tuple[str, type[RequestHandler]], ...] = (
     ("/livez", probes.Live),
     ("/readyz", probes.Ready),
     ("/metrics", probes.MetricsHandler),
+    ("/api/openapi.json", openapi.DescriptionHandler),
     ("/api/server", reads.ServerHandler),
     ("/api/server/readonly", changes.ReadonlyHandler),
     ("/api/server/drain", changes.DrainHandler),

@@ -212,6 +212,8 @@ def _whole(fields: dict[str, Any], name: str, default: int, least: int, most: in
     if name not in fields:
         return default
     value = fields[name]
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # JSON knows no difference
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         raise Refusal(400, f"{name} takes a whole number from {least} to {most}")
     return int(value)

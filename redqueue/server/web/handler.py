@@ -221,6 +221,13 @@ class Handler(RequestHandler):
 
     # -- answers -----------------------------------------------------------------------
 
+    def write(self, chunk: str | bytes | dict[str, Any]) -> None:
+        """Add to the answer; an object as JSON, on a line, for those who look at it in a terminal."""
+        if isinstance(chunk, dict):
+            self.set_header("Content-Type", "application/json; charset=UTF-8")
+            chunk = json.dumps(chunk).encode() + b"\n"
+        super().write(chunk)
+
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Say what is wrong."""
         error = kwargs.get("exc_info", (None, None))[1]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
+import math
 
 from redqueue.server.web.handler import Refusal
 from redqueue.server.web.reads import OneQueueHandler
 from redqueue.server.web.samples import RANGES
 
-_MOMENT = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
+LATEST = 1e11
+"""A Unix time that is late enough."""
 
 
 class PastHandler(OneQueueHandler):
@@ -17,10 +18,13 @@ class PastHandler(OneQueueHandler):
     def asked(self) -> tuple[str, float]:
         """The range, and the Unix time from which on samples are wanted."""
         self.check_arguments("range", "since")
-        since = self.get_query_argument("since", "0")
-        if not _MOMENT.fullmatch(since):
+        try:
+            since = float(self.get_query_argument("since", "0"))
+        except ValueError:
+            since = math.nan
+        if not 0 <= since <= LATEST:
             raise Refusal(400, "since takes a Unix time in seconds, such as 1767225600.25")
-        return self.choice("range", *RANGES), float(since)
+        return self.choice("range", *RANGES), since
 
 
 class HistoryHandler(PastHandler):

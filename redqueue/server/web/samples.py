@@ -16,6 +16,10 @@ class Range(NamedTuple):
 RANGES = {"5m": Range(300, 1), "3h": Range(10_800, 30), "24h": Range(86_400, 300)}
 
 
+RATED = ("put", "delivered", "acknowledged")
+"""Of what there are rates."""
+
+
 class Rates(NamedTuple):
     """Items a second."""
 
@@ -44,7 +48,7 @@ class Samples:
     """The samples of one range: a ring of them, in arrays."""
 
     DEPTHS = ("ready", "reserved", "delayed", "dead")
-    RATES = ("put_rate", "delivered_rate", "acknowledged_rate")
+    RATES = tuple(f"{name}_rate" for name in RATED)
 
     def __init__(self, span: Range) -> None:
         self._span = span
