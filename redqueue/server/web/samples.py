@@ -81,7 +81,7 @@ class Samples:
 
     def _append(self, wall: float, reading: Reading, rates: Rates) -> None:
         columns: tuple[array[Any], ...] = (self._times, *self._depths, *self._rates)
-        values = (wall, *reading[:4], *rates)
+        values = (round(wall, 3), *reading[:4], *rates)
         if len(self._times) < self._capacity:
             for column, value in zip(columns, values, strict=True):
                 column.append(value)
@@ -94,7 +94,7 @@ class Samples:
         """The columns of the samples that are later than the Unix time ``since``, the oldest first."""
         times = self._in_order(self._times)
         start = next((i for i, time in enumerate(times) if time > since), len(times))
-        columns: dict[str, list[Any]] = {"time": [round(time, 3) for time in times[start:]]}
+        columns: dict[str, list[Any]] = {"time": times[start:]}
         for name, depths in zip(self.DEPTHS, self._depths, strict=True):
             columns[name] = self._in_order(depths)[start:]
         for name, rates in zip(self.RATES, self._rates, strict=True):
