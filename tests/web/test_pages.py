@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from redqueue.server.web import pages
+from redqueue.server.web.samples import RANGES
+from tests.server_process import ROOT
 from tests.web.api import Api
 
 NAMES = sorted(path.relative_to(pages.STATIC).as_posix() for path in pages.STATIC.rglob("*") if path.is_file())
@@ -93,3 +95,17 @@ def test_the_licences_of_what_others_have_written() -> None:
     version = re.search(r"uPlot \(v([\d.]+)\)", (pages.STATIC / "vendor" / "uplot.js").read_text())
     assert version
     assert re.search(rf"^uplot +{re.escape(version[1])} ", text, re.MULTILINE)
+
+
+def test_the_document_of_the_page_is_true() -> None:
+    """Its table has the keys of the help, its pictures are there and small, its ranges are those of the samples."""
+    text = (ROOT / "docs" / "web.md").read_text(encoding="utf-8")
+    help_text = (pages.STATIC / "main.js").read_text(encoding="utf-8")
+    (table,) = re.findall(r"SHORTCUTS = \[(.+?)\n\];", help_text, re.DOTALL)
+    keys = {key for entry in re.findall(r'\["([^"]+)",', table) for key in re.split(r"  +", entry)} - {"Esc"}
+    (rows,) = re.findall(r"\| key \|.+?\n\n", text, re.DOTALL)
+    assert set(re.findall(r"`([^`]+)`", rows)) == keys
+    for picture in re.findall(r"\]\((\S+\.png)\)", text):
+        assert 0 < (ROOT / "docs" / picture).stat().st_size < 150_000
+    assert [tuple(span) for span in RANGES.values()] == [(5 * 60, 1), (3 * 3600, 30), (24 * 3600, 300)]
+    assert "five minutes to the second, three hours by half\nminutes, a day by five minutes" in text
