@@ -136,6 +136,101 @@ class Limits:
     max_item_size: int = option("1mb", parse_size, "SIZE", "largest item taken", 1, 512 << 20)
     max_connections: int = option("0", parse_limit, "N", "most clients at a time; 0: as many as the system gives", 0)
     enable_shutdown: bool = option("no", parse_switch, "yes|no", "whether clients may end the server with `shutdown`")
+    max_connections_per_address: int = option(
+        "0",
+        parse_limit,
+        "N",
+        "most clients at a time from one IPv4 address or one IPv6 network of 64 bits; 0: any number",
+        0,
+    )
+    idle_timeout: float = option(
+        "0",
+        parse_duration,
+        "DURATION",
+        "a client that sends nothing for so long is disconnected, unless it waits for an item or holds one; 0: never",
+        0,
+        86400 * 365,
+    )
+    command_timeout: float = option(
+        "60s",
+        parse_duration,
+        "DURATION",
+        "how long a command may take to arrive, from the first byte of its line to the end of it, and again to the end "
+        "of its body, for which there is a second more for each 4 KB; 0: any time",
+        0,
+        86400,
+    )
+    send_timeout: float = option(
+        "120s",
+        parse_duration,
+        "DURATION",
+        "a client, or its network, that takes nothing of what it is sent for so long is disconnected (TCP on Linux); "
+        "0: when the kernel gives up",
+        0,
+        86400,
+    )
+    max_disk: int = option(
+        "0",
+        parse_size,
+        "SIZE",
+        "most bytes of the journal on disk; past it set gets NOT_STORED until room is made; 0: as much as there is",
+        0,
+    )
+    max_queues: int = option(
+        "0",
+        parse_limit,
+        "N",
+        "most queues, children among them; where there are so many, what would make another gets NOT_STORED; "
+        "0: any number",
+        0,
+    )
+
+
+@dataclass(frozen=True)
+class Security:
+    """Who may do what, and encryption"""
+
+    users: str = option(
+        "",
+        str,
+        "FILE",
+        "the users, with their passwords and roles, as `redqueue passwd` writes it: clients must authenticate; empty: "
+        "anybody may do anything",
+    )
+    auth_timeout: float = option(
+        "10s", parse_duration, "DURATION", "how long a client may take to authenticate, handshakes included", 0.1, 3600
+    )
+    trust_unix_socket: bool = option(
+        "no",
+        parse_switch,
+        "yes|no",
+        "whether clients on the Unix socket may do anything without authentication, where others need it: its file's "
+        "permissions protect it",
+    )
+    tls_cert: str = option(
+        "",
+        str,
+        "FILE",
+        "the server's certificate in PEM, with those that vouch for it behind it: port speaks TLS, unless tls_port is "
+        "set; empty: no TLS",
+    )
+    tls_key: str = option("", str, "FILE", "the private key of tls_cert, in PEM; empty: it is in the same file")
+    tls_port: int = option(
+        "0", parse_whole, "PORT", "speak TLS on this port, and plain text on port; 0: TLS on port", 0, 65535
+    )
+    tls_client_ca: str = option(
+        "",
+        str,
+        "FILE",
+        "certificates, in PEM, of those who vouch for clients: each client needs one from them; empty: none needs any",
+    )
+    tls_client_user: bool = option(
+        "no",
+        parse_switch,
+        "yes|no",
+        "whether the common name in a client's certificate is that of a user, who needs no password then",
+    )
+    tls_min_version: str = option("1.2", one_of("1.2", "1.3"), "1.2|1.3", "the oldest version of TLS that is spoken")
 
 
 @dataclass(frozen=True)
@@ -210,18 +305,46 @@ class Process:
     """The process"""
 
     config: str = option("", str, "FILE", "a TOML file with options, named as here, and with tables for queues")
-    verbose: bool = option("no", parse_switch, "yes|no", "log more, as `verbosity 1` does")
 
 
 @dataclass(frozen=True)
-class Options(Process, Queues, Limits, Storage, Network):
+class Logging:
+    """What is logged, and where"""
+
+    log_level: str = option(
+        "info", one_of("debug", "info", "warning", "error"), "debug|info|warning|error", "log this and what is graver"
+    )
+    log_format: str = option(
+        "text", one_of("text", "json"), "text|json", "lines for people, or one JSON object a line for programs"
+    )
+    log_file: str = option(
+        "", str, "PATH", "the log is appended to this file, which SIGHUP reopens; empty: standard error"
+    )
+    verbose: bool = option("no", parse_switch, "yes|no", "the same as log_level=debug; `verbosity 1` does it too")
+
+
+@dataclass(frozen=True)
+class Options(Logging, Process, Queues, Security, Limits, Storage, Network):
     """The options in force. Durations are seconds, sizes bytes.
 
     Dataclasses take the fields of their bases from the last one on, so the groups stand here in reverse.
+
+    :raises BadOption: where they do not go together
     """
 
+    def __post_init__(self) -> None:
+        if 0 < self.max_disk < LEAST_SEGMENTS * self.segment_size:
+            raise BadOption(
+                f"max_disk wants at least {LEAST_SEGMENTS} times segment_size={self.segment_size}, which is "
+                f"{LEAST_SEGMENTS * self.segment_size}, not {self.max_disk}; or make segment_size smaller"
+            )
+        if self.max_disk and self.reliable == "no":
+            raise BadOption("max_disk wants a journal: leave it out, or set reliable to yes or sync")
 
-GROUPS = (Network, Storage, Limits, Queues, Process)
+
+LEAST_SEGMENTS = 4
+"""Segments that ``max_disk`` must have room for: two of the journal at work, and as many to move living items to."""
+GROUPS = (Network, Storage, Limits, Security, Queues, Process, Logging)
 OPTIONS = tuple(Option(each.name, str(group.__doc__), **each.metadata) for group in GROUPS for each in fields(group))
 QUEUE_TABLES = "queue"
 """In a file, the table of the tables of single queues (:mod:`redqueue.config.queue_tables`)."""

@@ -9,7 +9,8 @@ set -euo pipefail
 python=${1:?usage: $0 PYTHON}
 packages=(
     memcached beanstalkd redis-server gcc libc6-dev
-    php-cli php-memcached libcache-memcached-perl libmemcached-tools netcat-openbsd curl prometheus chromium
+    php-cli php-memcached libcache-memcached-perl libmemcached-tools libsasl2-modules netcat-openbsd curl prometheus
+    chromium
 )
 services=(memcached beanstalkd redis-server prometheus prometheus-node-exporter)
 

@@ -12,7 +12,7 @@ from redqueue.engine import admission, dead_letters, losses
 from redqueue.engine.arrival import Arrival
 from redqueue.engine.clock import Clock
 from redqueue.engine.journal import Journal
-from redqueue.engine.ledger import ITEM_COST, Batch, Ledger
+from redqueue.engine.ledger import ITEM_COST, Batch, Ledger, StorageFailed
 from redqueue.engine.queue import Queue
 from redqueue.engine.settings import QueueSettings, SettingsBook
 from redqueue.engine.subscriptions import Subscriptions
@@ -70,6 +70,8 @@ class Broker(Ledger):
             self.queues[name] = queue
             if self.subscriptions:
                 queue.set_children(self.subscriptions.children_of(name))
+            if self.max_queues and len(self.queues) > self.max_queues:
+                queue.special = True  # so that its first put is looked at
             queue.rest_if_empty()
         return queue
 
@@ -103,6 +105,11 @@ class Broker(Ledger):
 
     def admit(self, queue: Queue, arrival: Arrival) -> bool:
         """Put an item that is not a plain one; False where it cannot be taken."""
+        if self.max_queues and not queue.items and len(self.queues) > self.max_queues:
+            if not queue.in_use():
+                self.deadlines.clear(queue)
+                self.forget(queue)
+            return False
         return admission.admit(queue, arrival)
 
     def fan_out(self, queue: Queue, arrival: Arrival) -> bool:
@@ -134,10 +141,12 @@ class Broker(Ledger):
         """A child that is read exists from here on, and gets its copy of what is put on its parents.
 
         :param name: any queue that is read; one that is no child, or exists, is left alone
-        :raises StorageFailed: when the journal has failed
+        :raises StorageFailed: when the journal has failed, or there may be no more children
         """
         if not is_child(name) or name in self.subscriptions:
             return
+        if self.max_queues and len(self.subscriptions) >= self.max_queues:
+            raise StorageFailed(f"max_queues={self.max_queues} reached: there are so many children")
         self.subscriptions.add(name)
         self._bind(name)
 

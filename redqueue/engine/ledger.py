@@ -63,6 +63,8 @@ class Ledger:
     :ivar total_items: items put since the start or the last ``stats reset``
     :ivar failure: why the journal takes nothing, in words; empty while it does
     :ivar shortage: why it takes acknowledgements only: there is no space, in words; empty while there is
+    :ivar over_limit: why it takes no items, though it could: it is as large as it may be, in words; or empty
+    :ivar max_queues: how many queues may hold items, and how many children there may be; 0 for any number
     :ivar draining: whether the server takes no items because it is to end
     :ivar readonly: whether it takes none because an operator says so
     :ivar refusing: whether a put must ask why before it goes on
@@ -97,6 +99,8 @@ class Ledger:
         self._give_token = self._token_source.give
         self.failure = ""
         self.shortage = ""
+        self.over_limit = ""
+        self.max_queues = 0
         self.draining = False
         self.readonly = False
         self.refusing = False
@@ -169,6 +173,11 @@ class Ledger:
         self.shortage = reason
         self._decide()
 
+    def limit_space(self, reason: str) -> None:
+        """Take no new items from here on, for ``reason``, as where a queue is full; an empty one lifts it."""
+        self.over_limit = reason
+        self._decide()
+
     def drain(self, on: bool) -> None:
         """Take no new items while ``on``; gets and acknowledgements go on."""
         self.draining = on
@@ -181,7 +190,7 @@ class Ledger:
 
     def takes_items(self) -> bool:
         """Whether the server takes items, unless its journal cannot."""
-        return not (self.draining or self.readonly)
+        return not (self.draining or self.readonly or self.over_limit)
 
     def _decide(self) -> None:
         self.refusing = bool(self.failure or self.shortage) or not self.takes_items()

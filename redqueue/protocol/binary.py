@@ -29,8 +29,10 @@ TOO_LARGE: Final = 0x03
 INVALID: Final = 0x04
 NOT_STORED: Final = 0x05
 NOT_A_NUMBER: Final = 0x06
+AUTH_ERROR: Final = 0x20
 UNKNOWN_COMMAND: Final = 0x81
 OUT_OF_MEMORY: Final = 0x82
+TEMPORARY_FAILURE: Final = 0x86
 
 HEAD: Final = Struct(">BBHBBHI4sQ")
 """Magic, opcode, key length, extras length, data type, status (of a request: vbucket), length of all three parts of
@@ -50,8 +52,10 @@ _REASONS: Final = {
     INVALID: b"Invalid arguments",
     NOT_STORED: b"Not stored.",
     NOT_A_NUMBER: b"Non-numeric server-side value for incr or decr",
+    AUTH_ERROR: b"Auth failure.",
     UNKNOWN_COMMAND: b"Unknown command",
     OUT_OF_MEMORY: b"Out of memory",
+    TEMPORARY_FAILURE: b"Temporary failure",
 }
 _STATUS: Final = {
     replies.STORED: OK,
@@ -64,6 +68,10 @@ _STATUS: Final = {
     replies.NOT_A_NUMBER: NOT_A_NUMBER,
     replies.OUT_OF_MEMORY: OUT_OF_MEMORY,
 }
+
+
+_CLIENT_ERROR: Final = b"CLIENT_ERROR "
+_NOT_PERMITTED: Final = _CLIENT_ERROR + b"not permitted"
 
 
 # -- frames ---------------------------------------------------------------------
@@ -88,6 +96,8 @@ def _say(request: Request, reply: bytes) -> bytes:
     status = _STATUS.get(reply)
     if status:
         return refusal(request.opcode, request.opaque, status)
+    if reply.startswith(_NOT_PERMITTED):
+        return refusal(request.opcode, request.opaque, AUTH_ERROR, reply[len(_CLIENT_ERROR) : -2])
     if request.quiet:
         return b""
     if status == OK:
@@ -337,4 +347,4 @@ OPERATIONS: Final = {
     0x24: _quietly(_GAT),
 }
 """By opcode. The three of SASL (0x20 to 0x22) are unknown commands, as in a memcached without it: clients that have a
-password and are told so go on without."""
+password and are told so go on without. Where a password is wanted :mod:`redqueue.protocol.sasl` comes first."""

@@ -10,6 +10,8 @@ class Counters:
     """Requests by kind, since the start or the last ``stats reset``."""
 
     __slots__ = (
+        "auth_cmds",
+        "auth_errors",
         "cas_badval",
         "cas_hits",
         "cas_misses",
@@ -19,6 +21,7 @@ class Counters:
         "decr_misses",
         "delete_hits",
         "delete_misses",
+        "denied_requests",
         "get_hits",
         "get_misses",
         "incr_hits",
@@ -28,8 +31,11 @@ class Counters:
         "storage_errors",
         "touch_hits",
         "touch_misses",
+        "unauthenticated_requests",
     )
 
+    auth_cmds: int
+    auth_errors: int
     cas_badval: int
     cas_hits: int
     cas_misses: int
@@ -39,6 +45,7 @@ class Counters:
     decr_misses: int
     delete_hits: int
     delete_misses: int
+    denied_requests: int
     get_hits: int
     get_misses: int
     incr_hits: int
@@ -48,6 +55,7 @@ class Counters:
     storage_errors: int
     touch_hits: int
     touch_misses: int
+    unauthenticated_requests: int
 
     def __init__(self) -> None:
         self.reset()

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from redqueue.protocol import binary
-from redqueue.protocol.binary import HEAD, INVALID, OPERATIONS, TOO_LARGE, UNKNOWN_COMMAND, Operation, refusal
+from redqueue.protocol.binary import (
+    AUTH_ERROR,
+    HEAD,
+    INVALID,
+    OPERATIONS,
+    TOO_LARGE,
+    UNKNOWN_COMMAND,
+    Operation,
+    refusal,
+)
 from redqueue.protocol.key import MAX_KEY, BadKey
+from redqueue.protocol.permissions import VERBS, denial
 from redqueue.protocol.request import BadRequest
 from redqueue.protocol.session import Session
+from redqueue.protocol.unfinished import Progress
 
 REQUEST = 0x80
 """The first byte of every request."""
@@ -19,13 +30,20 @@ class Frames:
     its body is swallowed and not kept.
     """
 
-    __slots__ = ("_missing", "_pieces", "_session", "_swallow")
+    __slots__ = ("_missing", "_pieces", "_refused", "_session", "_swallow")
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._pieces: list[bytes] = []
         self._missing = 0
         self._swallow = 0
+        self._refused = object()
+
+    def progress(self) -> Progress:
+        """The frame that has arrived in part, or that is refused and still arriving."""
+        if self._swallow:
+            return self._refused, self._swallow
+        return (self._pieces, self._missing) if self._pieces else None
 
     def feed(self, data: bytes) -> bytes | None:
         """Carry out the requests in ``data``, as far as may be now; the session keeps what must wait."""
@@ -64,6 +82,7 @@ class Frames:
             if operation is None or status:
                 self._refuse(opcode, opaque, status, reason)
                 self._swallow = max(0, pos - end)
+                self._refused = object()
                 continue
             if pos > end:
                 self._wait_for(data[start:], HEAD.size + body_size)
@@ -78,6 +97,13 @@ class Frames:
             except BadRequest as error:
                 self._refuse(opcode, opaque, INVALID, error.reply.removeprefix(b"CLIENT_ERROR ").rstrip())
                 continue
+            if session.user is not None:
+                denied = denial(session.user, VERBS.get(opcode, b""), request)
+                if denied:
+                    session.counters.denied_requests += 1
+                    reason = denied.removeprefix(b"CLIENT_ERROR ").rstrip()
+                    session.out.append(refusal(opcode, opaque, AUTH_ERROR, reason))
+                    continue
             if not session.carry_out(request, data[value:pos]):
                 pos = start
             if session.stalled or session.closing:

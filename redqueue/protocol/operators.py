@@ -1,6 +1,7 @@
 """The operators' verbs: pause, resume, drop, redrive, readonly (CONTRACT section 6).
 
-They are for clients on the same machine, since anybody else might be anybody.
+They are for clients on the same machine, since anybody else might be anybody; and, where clients authenticate, for
+those who have the role of an admin (:mod:`redqueue.protocol.permissions`).
 """
 
 from __future__ import annotations
@@ -140,10 +141,11 @@ def run_readonly(session: Session, request: Request, body: bytes) -> None:
 
 def _may(session: Session, request: Request) -> bool:
     """Whether the client may use these verbs; it is told where it may not."""
-    if not session.is_local:
-        session.counters.noreply_errors += request.noreply
-        session.answer(request, _ONLY_LOCAL)
-    return session.is_local
+    if session.is_local or session.user is not None:
+        return True
+    session.counters.noreply_errors += request.noreply
+    session.answer(request, _ONLY_LOCAL)
+    return False
 
 
 def _queue(session: Session, request: Request) -> Queue | None:

@@ -11,6 +11,8 @@ session stalls, and keeps further input for later, while
   :meth:`Session.resume` after every commit;
 - the item it asks for is being read back from the journal (``READING``): the
   session announces itself when it is there;
+- it is being found out who the client is (``AUTHENTICATING``,
+  :mod:`redqueue.protocol.gate`): the session announces itself when that is known;
 - too much output waits to be sent (``OUTPUT``): the owner resumes it once that
   is gone.
 
@@ -22,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, TypeAlias
 
+from redqueue.access.roles import User
 from redqueue.engine.consumer import Consumer, Waiter
 from redqueue.engine.ledger import StorageFailed
 from redqueue.engine.queue import Queue
@@ -29,12 +32,13 @@ from redqueue.engine.settings import QueueSettings
 from redqueue.protocol import replies
 from redqueue.protocol.request import MAX_LINE, Request
 from redqueue.protocol.service import Owner, Service
-from redqueue.protocol.unfinished import FirstByte, PartialBody, PartialLine, Swallow, Unfinished
+from redqueue.protocol.unfinished import FirstByte, PartialBody, PartialLine, Progress, Swallow, Unfinished
 
 WAITING: Final = 1
 COMMIT: Final = 2
 OUTPUT: Final = 3
 READING: Final = 4
+AUTHENTICATING: Final = 5
 
 MAX_RELATIVE: Final = 60 * 60 * 24 * 30
 """Seconds; a greater exptime is a Unix time (memcached's protocol.txt, Expiration times)."""
@@ -59,10 +63,14 @@ class Session:
     :param owner: whoever moves the bytes
 
     :ivar out: replies not yet taken, each a complete one
-    :ivar announced: whether the owner is among ``service.served``
+    :ivar announced: whether the owner is among ``service.served``; None where it is not and has not been since
+        somebody has put None here, to tell whether the client is idle at no cost for those who are not
     :ivar stalled: 0, or why no further request is carried out
     :ivar eof: whether the client has said that it sends no more
     :ivar is_local: whether the client is on this machine, so that it may use the operators' verbs
+    :ivar is_admitted: whether what it sends are requests, and not what it takes to be let in
+    :ivar user: who the client is, and what it may do; None where nobody is asked
+    :ivar peer: where the client comes from, the same for all clients of one machine
     :ivar last_put: number of the last batch with an item of this client
     :ivar waiter: its place in the lines of the queues it waits for
     :ivar closing: whether the connection is to be closed once ``out`` is sent
@@ -73,6 +81,7 @@ class Session:
         "_backlog",
         "_interrupted",
         "_owner",
+        "_requests",
         "_service",
         "_unfinished",
         "announced",
@@ -84,15 +93,18 @@ class Session:
         "counters",
         "eof",
         "host",
+        "is_admitted",
         "is_local",
         "known",
         "known_heads",
         "last_put",
         "out",
         "out_bytes",
+        "peer",
         "queues",
         "retrying",
         "stalled",
+        "user",
         "waiter",
     )
 
@@ -101,6 +113,7 @@ class Session:
         self._owner: Owner | None = owner
         self.broker = service.broker
         self.queues = service.broker.queues
+        self._requests = service.requests
         self.known = service.requests.known
         self.known_heads = service.requests.known_heads
         self.counters = service.counters
@@ -108,7 +121,7 @@ class Session:
         self.consumer = Consumer()
         self.out: list[bytes] = []
         self.out_bytes = 0
-        self.announced = False
+        self.announced: bool | None = False
         self.stalled = 0
         self.closing = False
         self.complaint = ""
@@ -117,7 +130,10 @@ class Session:
         self.backlog_size = 0
         self._backlog: list[bytes] | None = None
         self._interrupted = False
-        self._unfinished: Unfinished | None = _FIRST_BYTE
+        self._unfinished: Unfinished | None = _FIRST_BYTE if service.gate is None else service.gate(self)
+        self.is_admitted = service.gate is None
+        self.user: User | None = None
+        self.peer = ""
         self.eof = False
         self.is_local = False
         self.waiter: Waiter | None = None
@@ -185,7 +201,7 @@ class Session:
             request = self.known_heads.get(line)
             if request is None:
                 if not body:
-                    request = self._service.requests.by_shape(data)
+                    request = self._requests.by_shape(data)
                     if request is not None:
                         self._run_one(request, b"", data)
                         return
@@ -202,7 +218,7 @@ class Session:
             if request is None:
                 if after - pos > MAX_LINE + 2:
                     break
-                request = self._service.requests.parse(line)
+                request = self._requests.parse(line)
             size = request.size
             start = pos
             try:
@@ -280,6 +296,30 @@ class Session:
             self.waiter = None
         self.consumer.close()
 
+    # -- for who looks now and then at what a client does -----------------------------
+
+    def is_idle(self) -> bool:
+        """Whether there is nothing for which the client may have reason to stay: it waits for nothing, holds nothing.
+
+        What a named consumer holds outlives the connection anyhow.
+        """
+        return self.waiter is None and not self.stalled and not self.consumer.held
+
+    def progress(self) -> Progress:
+        """What has arrived in part (:mod:`redqueue.protocol.unfinished`); None also while nothing is taken."""
+        if self.stalled or self.closing or self._unfinished is None:
+            return None
+        return self._unfinished.progress()
+
+    def give_up(self, complaint: str) -> None:
+        """What has arrived in part does not become whole: say so, where there are words for it, and close."""
+        unfinished = self._unfinished
+        is_silent = isinstance(unfinished, PartialBody) and unfinished.request.noreply
+        if isinstance(unfinished, (PartialLine, PartialBody, Swallow)) and not is_silent:
+            self.out.append(replies.TOO_SLOW)
+        self.close_after_reply(complaint)
+        self.announce()
+
     def _keep(self, data: bytes) -> None:
         if data and not self.closing:
             if self._backlog is None:
@@ -305,6 +345,21 @@ class Session:
             self.close_after_reply(f"a line of over {MAX_LINE} bytes")
         else:
             self._unfinished = PartialLine(data)
+
+    # -- who the client is ---------------------------------------------------------
+
+    def become(self, user: User | None) -> None:
+        """From here on the client is ``user``, who is not asked for a password; None for one who may do everything.
+
+        What a user may do is decided once for each line, with the line's parsing: it costs known lines nothing.
+        """
+        self.user = user
+        self._requests = requests = self._service.requests_of(user)
+        self.known = requests.known
+        self.known_heads = requests.known_heads
+        if not self.is_admitted:
+            self.is_admitted = True
+            self._unfinished = _FIRST_BYTE
 
     # -- what arrives in pieces ----------------------------------------------------
 
@@ -338,6 +393,7 @@ class Session:
         """The body is not ended by CRLF: swallow the rest of its line, to be in step again."""
         self._unfinished = Swallow(0)
         self._interrupted = True
+        self.counters.malformed_requests += 1
         self._answer_error(replies.BAD_CHUNK, request.noreply)
 
     def is_amid_request(self) -> bool:
@@ -346,10 +402,24 @@ class Session:
 
     # -- for the codecs of other protocols -----------------------------------------
 
+    def go_on_with(self, unfinished: Unfinished) -> None:
+        """What comes next is for ``unfinished``."""
+        self._unfinished = unfinished
+
+    def pause_input(self) -> None:
+        """Have nothing more read until the session is resumed."""
+        if self._owner is not None:
+            self._owner.pause_input()
+
+    def drop_input(self) -> None:
+        """Nothing of what is kept will be carried out."""
+        self._backlog = None
+        self.backlog_size = 0
+
     @property
     def max_body(self) -> int:
         """The longest body taken, bytes."""
-        return self._service.requests.max_body
+        return self._requests.max_body
 
     def carry_out(self, request: Request, body: bytes) -> bool:
         """Carry out a request; returns whether it is done, and not to be carried out again once the session resumes."""
@@ -382,18 +452,27 @@ class Session:
 
     def refuse(self, request: Request) -> None:
         """Answer a line that asks for nothing that can be done, and swallow its body."""
-        if request.skip >= 0:
-            self._unfinished = Swallow(request.skip)
-            self._interrupted = True
+        self._swallow_body(request)
         if request.reply == replies.ERROR:
             complaint = foreign_protocol(request.words)
             if complaint:
                 self.close_after_reply(complaint)
                 return
+        self.counters.malformed_requests += 1
         self._answer_error(request.reply, request.noreply)
 
+    def refuse_denied(self, request: Request) -> None:
+        """Answer a line that asks for what the client may not do, and swallow its body."""
+        self._swallow_body(request)
+        self.counters.denied_requests += 1
+        self._answer_error(request.reply, request.noreply)
+
+    def _swallow_body(self, request: Request) -> None:
+        if request.skip >= 0:
+            self._unfinished = Swallow(request.skip)
+            self._interrupted = True
+
     def _answer_error(self, reply: bytes, noreply: bool) -> None:
-        self.counters.malformed_requests += 1
         if noreply:
             self.counters.noreply_errors += 1
         else:

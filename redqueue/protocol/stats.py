@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote_from_bytes
 
+from redqueue.access.roles import Role
 from redqueue.engine.broker import Broker
 from redqueue.engine.queue import Queue
 from redqueue.engine.settings import written
@@ -83,7 +84,9 @@ def server_figures(broker: Broker, counters: Counters) -> list[tuple[str, object
 
 def _queues(session: Session) -> bytes:
     return b"".join(
-        _lines(queue_figures(queue), b"queue_" + _shown(queue.name) + b"_") for queue in session.queues.values()
+        _lines(queue_figures(queue), b"queue_" + _shown(queue.name) + b"_")
+        for queue in session.queues.values()
+        if session.user is None or session.user.may(Role.READER, queue.name)
     )
 
 

@@ -1,14 +1,18 @@
 """What a session is in the middle of when the bytes that have arrived end too early.
 
 Each takes what arrives next with ``feed`` and returns the bytes that are not its
-own, or None while it needs more.
+own, or None while it needs more. ``progress`` is for somebody who looks now and then
+how long it takes: what has arrived in part, the same object until it is whole, and
+how many bytes of a body are still to come; None where nothing has arrived in part.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
-from redqueue.protocol.request import Request
+from redqueue.protocol.request import MAX_LINE, Request
+
+Progress: TypeAlias = "tuple[object, int] | None"
 
 
 class FirstByte:
@@ -20,6 +24,10 @@ class FirstByte:
         """All of it, where it is a text protocol."""
         return data
 
+    def progress(self) -> Progress:
+        """None."""
+        return None
+
 
 class PartialLine:
     """The beginning of a command line."""
@@ -30,8 +38,13 @@ class PartialLine:
         self._start = start
 
     def feed(self, data: bytes) -> bytes | None:
-        """The line from its beginning, with what has come now."""
-        return self._start + data
+        """The line from its beginning and what comes behind it, once its end has come or it is too long."""
+        self._start += data
+        return self._start if b"\n" in data or len(self._start) > MAX_LINE + 1 else None
+
+    def progress(self) -> Progress:
+        """The line."""
+        return self, 0
 
 
 class PartialBody:
@@ -61,6 +74,10 @@ class PartialBody:
         self._pieces.append(data[: self._missing])
         return data[self._missing :]
 
+    def progress(self) -> Progress:
+        """The body."""
+        return self, self._missing
+
     def whole(self) -> bytes:
         """The body and the two bytes behind it."""
         return b"".join(self._pieces)
@@ -85,9 +102,16 @@ class Swallow:
             return None
         return data[end:]
 
+    def progress(self) -> Progress:
+        """What is refused."""
+        return self, self._size
+
 
 class Unfinished(Protocol):
     """What a session is in the middle of."""
 
     def feed(self, data: bytes) -> bytes | None:
         """Take what has arrived; returns what comes behind it, or None while it needs more."""
+
+    def progress(self) -> Progress:
+        """What has arrived in part, and how many bytes of a body are to come."""

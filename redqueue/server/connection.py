@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import time
 from collections.abc import Callable, Iterator
 from os import write
-from typing import Final, cast
+from typing import Any, Final, cast
 
-from redqueue.protocol.replies import TOO_MANY_CONNECTIONS
 from redqueue.protocol.service import Service
 from redqueue.protocol.session import COMMIT, MAX_BACKLOG, MAX_OUTPUT, OUTPUT, Session
+from redqueue.server.doorway import Doorway
 from redqueue.server.group_commit import GroupCommit
 
 log = logging.getLogger(__name__)
@@ -19,19 +20,38 @@ log = logging.getLogger(__name__)
 _write: Final = write
 LINGER_SECONDS: Final = 1.0
 """How long a client that was told off may take to read why."""
+QUIET_SECONDS: Final = 60.0
+"""How long the log says nothing of refused connections after it has said something."""
 
 
 class Connections:
-    """Everybody who is connected.
+    """Everybody who is connected, and who may be.
 
-    :param most: how many may be at a time; 0 for as many as the system gives
+    :param most: how many may be at a time; 0 for any number
+    :param most_of_one: how many of them from one address; 0 for any number
+
+    :ivar doorway: meets new connections; None where nobody has to authenticate
+    :ivar total: taken in since the start or the last ``stats reset``
+    :ivar refused: turned away since then
+    :ivar idle_kicks: closed since then because they had nothing to do (memcached's name)
+    :ivar command_timeouts: closed since then because a command took too long to arrive
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, most: int = 0, most_of_one: int = 0) -> None:
+        self.most = most
+        self.most_of_one = most_of_one
         self._connections: set[Connection] = set()
-        self.total = 0
-        self.refused = 0
+        self.doorway: Doorway | None = None
+        self._entered = 0
+        self._by_address: dict[str, int] = {}
+        self._quiet_until = 0.0
+        self._last_number = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Count from zero."""
+        self.total = len(self)
+        self.refused = self.idle_kicks = self.command_timeouts = 0
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -39,21 +59,51 @@ class Connections:
     def __iter__(self) -> Iterator[Connection]:
         return iter(list(self._connections))
 
-    def add(self, connection: Connection) -> bool:
-        """Take a new connection in; False where there are too many."""
-        if self._most and len(self._connections) >= self._most:
-            self.refused += 1
-            if self.refused == 1 or self.refused % 1000 == 0:
-                log.warning("max_connections=%d reached, %d connections refused so far", self._most, self.refused)
+    def enter(self, address: str) -> bool:
+        """Give a client a place, which :meth:`leave` or the end of its connection frees; False where there is none.
+
+        :param address: as :func:`origin_of` gives it
+        """
+        if self.most and self._entered >= self.most:
+            self._refuse(f"max_connections={self.most} reached")
             return False
-        self.total += 1
-        connection.number = self.total
-        self._connections.add(connection)
+        if self.most_of_one and address:
+            here = self._by_address.get(address, 0)
+            if here >= self.most_of_one:
+                self._refuse(f"max_connections_per_address={self.most_of_one} reached by {address}")
+                return False
+            self._by_address[address] = here + 1
+        self._entered += 1
         return True
+
+    def leave(self, address: str) -> None:
+        """A place is free again."""
+        self._entered -= 1
+        here = self._by_address.pop(address, 0) - 1
+        if here > 0:
+            self._by_address[address] = here
+
+    def _refuse(self, why: str) -> None:
+        self.refused += 1
+        now = time.monotonic()
+        if now >= self._quiet_until:
+            self._quiet_until = now + QUIET_SECONDS
+            log.warning("%s: the connection is refused; %d refused so far", why, self.refused)
+
+    def add(self, connection: Connection) -> None:
+        """A connection has begun."""
+        self.total += 1
+        self._last_number += 1
+        connection.number = self._last_number
+        self._connections.add(connection)
 
     def remove(self, connection: Connection) -> None:
         """A connection has ended."""
-        self._connections.discard(connection)
+        if connection in self._connections:
+            self._connections.discard(connection)
+            self.leave(connection.origin)
+            if self.doorway is not None:
+                self.doorway.leave(connection)
 
 
 class Connection:
@@ -62,12 +112,18 @@ class Connection:
     :param service: what all sessions share
     :param commit: sends the replies once they are true
     :param registry: all connections
+    :param origin: where it comes from, as :func:`origin_of` gives it
+
+    :ivar idle_since: when it was first seen to be idle, monotonic seconds
+    :ivar piece: what was seen to have arrived in part, and is not whole yet
+    :ivar piece_ends: when that must have arrived
     """
 
     __slots__ = (
         "_commit",
         "_fd",
         "_held",
+        "_is_encrypted",
         "_lingering",
         "_read_paused",
         "_registry",
@@ -75,11 +131,15 @@ class Connection:
         "_transport",
         "_write_paused",
         "data_received",
+        "idle_since",
         "number",
+        "origin",
+        "piece",
+        "piece_ends",
         "session",
     )
 
-    def __init__(self, service: Service, commit: GroupCommit, registry: Connections) -> None:
+    def __init__(self, service: Service, commit: GroupCommit, registry: Connections, origin: str = "") -> None:
         self.session = session = Session(service, self)
         self.data_received: Callable[[bytes], None] = session.receive
         self._commit = commit
@@ -90,7 +150,12 @@ class Connection:
         self._read_paused = False
         self._write_paused = False
         self._lingering = False
+        self._is_encrypted = False
+        self.origin = origin
         self.number = 0
+        self.idle_since = 0.0
+        self.piece: object | None = None
+        self.piece_ends = 0.0
 
     def describe(self) -> str:
         """Who is at the other end, for the log."""
@@ -103,17 +168,19 @@ class Connection:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=MAX_OUTPUT)
         sock = transport.get_extra_info("socket")
-        if sock is not None and transport.get_extra_info("ssl_object") is None:
+        self._is_encrypted = transport.get_extra_info("sslcontext") is not None
+        if sock is not None and not self._is_encrypted:
             self._fd = self._socket_fd = sock.fileno()
         self.session.is_local = is_local(transport.get_extra_info("peername"))
-        if not self._registry.add(self):
-            self._transport.write(TOO_MANY_CONNECTIONS)
-            self._transport.close()
+        self.session.peer = self.origin
+        self._registry.add(self)
+        if self._registry.doorway is not None:
+            self._registry.doorway.meet(self, transport)
 
     def eof_received(self) -> bool:
         self.session.finish()
         self.session.announce()
-        return not self._lingering
+        return not self._lingering and not self._is_encrypted  # TLS cannot be half closed here
 
     def pause_writing(self) -> None:
         self._write_paused = True
@@ -196,6 +263,11 @@ class Connection:
         self.session.finish()
         self.session.announce()
 
+    @property
+    def is_read(self) -> bool:
+        """Whether what the client sends is read."""
+        return not self._read_paused
+
     def close_when_sent(self) -> None:
         """Close once the client has taken its replies."""
         if self._transport is not None:
@@ -230,7 +302,8 @@ class Connection:
             return
         complaint = self.session.complaint
         if complaint:
-            log.warning("connection from %s closed: %s", self.describe(), complaint)
+            extra = {"repeats": f"connections closed: {complaint}", "fields": {"peer": self.describe()}}
+            log.warning("connection closed: %s", complaint, extra=extra)
         if complaint and not self.session.eof and transport.can_write_eof():
             # Closing now would reset the connection and take the reply with it.
             self._lingering = True
@@ -240,13 +313,27 @@ class Connection:
             transport.close()
 
 
+def origin_of(peer: object) -> str:
+    """Where a client comes from: its IPv4 address, its IPv6 network (64 bits), nothing for a Unix socket."""
+    if not isinstance(peer, tuple):
+        return ""
+    address = _address(peer)
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    return str(ipaddress.IPv6Address(int(address) >> 64 << 64)) + "/64"
+
+
+def _address(peer: tuple[Any, ...]) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    address = ipaddress.ip_address(peer[0].partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
+
+
 def is_local(peer: object) -> bool:
     """Whether the other end, as a socket names it, is on this machine: over loopback or a Unix socket."""
     if not isinstance(peer, tuple):
         return isinstance(peer, (str, bytes))  # a Unix socket, mostly without a name
-    address = ipaddress.ip_address(peer[0].partition("%")[0])
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback
+    return _address(peer).is_loopback
 
 
 def _ignore(data: bytes) -> None:

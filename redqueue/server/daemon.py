@@ -7,42 +7,49 @@ import gc
 import logging
 import math
 import os
-import resource
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 from tornado.ioloop import IOLoop
 
 from redqueue import __version__
+from redqueue.config.command_line import CHECK, PRINT
+from redqueue.config.configuration import Configuration
 from redqueue.config.kinds import BadOption
-from redqueue.config.load import load
-from redqueue.config.queue_tables import settings_book
-from redqueue.engine import subscriptions
+from redqueue.config.load import Sources
+from redqueue.config.written import in_force
+from redqueue.engine import resettings, subscriptions
 from redqueue.engine.broker import Broker
 from redqueue.engine.clock import Clock
 from redqueue.engine.journal import NullJournal
-from redqueue.engine.settings import SettingsBook
 from redqueue.journal.fetch import fetch
 from redqueue.journal.lock import JournalInUse, Lock
 from redqueue.journal.log import Log
 from redqueue.journal.recovery import JournalDamaged, Recovery
 from redqueue.journal.worker import Worker
-from redqueue.options import NO_PORT, Options
+from redqueue.options import NO_PORT
 from redqueue.protocol.commands import CODECS, COMMANDS
 from redqueue.protocol.host import Figures
 from redqueue.protocol.request import Requests
 from redqueue.protocol.service import Service
+from redqueue.server import exposure, open_files
+from redqueue.server.access import ACCESS_OPTIONS, Access
 from redqueue.server.build import is_compiled
+from redqueue.server.checks import check
 from redqueue.server.connection import Connection, Connections
 from redqueue.server.figures import ServerFigures
 from redqueue.server.group_commit import GroupCommit
 from redqueue.server.health import Health
 from redqueue.server.local_client import LocalClients
+from redqueue.server.logs import Logs
+from redqueue.server.reload import Reload
+from redqueue.server.sweep import Sweeper
 from redqueue.server.tcp import Listeners
+from redqueue.server.tls import TLS_OPTIONS, Certificates
 from redqueue.server.web.application import WebServer
 from redqueue.server.web.site import Engine, Site
 
@@ -60,19 +67,25 @@ MAINTAIN_SECONDS = 1.0
 class Server:
     """One RedQueue server.
 
-    :param options: as :func:`redqueue.config.load.load` gives them
-    :param book: the settings of the queues, as :func:`redqueue.config.queue_tables.settings_book` gives them
+    :param sources: where the configuration comes from, to be read again
+    :param configuration: the options, and the settings of the queues
+    :param logs: where the log goes
     """
 
     version = __version__
 
-    def __init__(self, options: Options, book: SettingsBook) -> None:
-        self._options = options
-        self._book = book
+    def __init__(self, sources: Sources, configuration: Configuration, logs: Logs) -> None:
+        self._options = options = configuration.options
+        self._book = configuration.book
+        self._logs = logs
+        self.reload = Reload(sources, configuration, self._put_in_force)
+        self.reload.add(logs.prepare, ("log_level", "log_format", "log_file", "verbose"))
         self._started = time.time()
         self._clock = Clock()
-        self._connections = Connections(options.max_connections)
-        self._listeners = Listeners(self._make_connection)
+        self._connections = Connections(options.max_connections, options.max_connections_per_address)
+        self._listeners = Listeners(
+            self._make_connection, self._connections, options.send_timeout, options.auth_timeout
+        )
         self._health = Health()
         self._web = WebServer(Site(options, self._health))
         self._lock: Lock | None = None
@@ -94,14 +107,22 @@ class Server:
         self._loop = IOLoop.current()
         asyncio_loop = asyncio.get_running_loop()
         asyncio_loop.set_exception_handler(self._on_exception)
-        self._raise_file_limit()
+        asyncio_loop.add_signal_handler(signal.SIGHUP, self._begin_reload)
+        self._files = open_files.raise_limit()
+        self._connections.most = open_files.most_clients(self._options.max_connections, self._files)
+        self.access = Access(self._options, asyncio_loop)
+        self.reload.add(self.access.prepare, ACCESS_OPTIONS)
+        self.certificates = Certificates(self._options)
+        self.reload.add(self.certificates.prepare, TLS_OPTIONS)
         self._lock_journal()
         if self._options.http_port != NO_PORT:
-            self._web.listen()
+            self._web.listen(self.access.authenticator, self.certificates)
         await self._open_broker()
+        self._broker.max_queues = self._options.max_queues
         self._service = Service(self._broker, Requests(COMMANDS, self._options.max_item_size), self, CODECS)
-        self._commit = GroupCommit(asyncio_loop.call_soon, self._service, self._journal)
+        self._commit = GroupCommit(asyncio_loop.call_soon, self._service, self._journal, self._options.max_disk)
         self._local_clients = LocalClients(self._service, self._commit)
+        self.access.guard(self._service, self._connections)
         self._figures = ServerFigures(
             self._options,
             self._connections,
@@ -109,6 +130,7 @@ class Server:
             self._commit,
             self._journal,
             self._started,
+            self._listeners,
             is_ending=lambda: self._ending,
         )
         self._health.watch(self._broker, self._commit)
@@ -119,10 +141,18 @@ class Server:
         if self._journal is not None and self._options.reliable == "yes" and self._options.sync_interval:
             self._sync_later()
         self._maintain_later()
+        self._sweeper = Sweeper(
+            self._connections,
+            self._options.idle_timeout,
+            self._options.command_timeout,
+            self._loop.call_later,
+            time.monotonic,
+        )
+        self._sweeper.start()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio_loop.add_signal_handler(number, self.stop, number)
         try:
-            await self._listeners.listen_tcp(self._options.host, self._options.port)
+            await self._listen()
             if self._options.unix_socket:
                 await self._listeners.listen_unix(Path(self._options.unix_socket))
         except OSError:
@@ -130,14 +160,36 @@ class Server:
             raise
         settle_garbage_collector()
         self._health.phase = ""
+        self.reload.start()
         self._web.serve(Engine(self._figures, self._local_clients, self._health))
         log.info("RedQueue %s ready on %s", __version__, self._listeners.addresses[0])
         for address in self._listeners.addresses[1:]:
             log.info("also listening on %s", address)
+        for address in self._listeners.encrypted:
+            log.info("TLS is spoken on %s", address)
         if self._web.address:
             log.info("the web page is on %s", self._web.address)
+        self._warn_of_exposure()
         log.info("the hot modules are %s", "compiled" if is_compiled() else "plain Python")
+        log.info(
+            "up to %s clients at a time, with %s open files", self._connections.most or "any number of", self._files
+        )
         await self._ended.wait()
+
+    async def _listen(self) -> None:
+        options, tls = self._options, self.certificates if self.certificates.context is not None else None
+        await self._listeners.listen_tcp(options.host, options.port, None if options.tls_port else tls)
+        if options.tls_port:
+            await self._listeners.listen_tcp(options.host, options.tls_port, tls)
+
+    def _warn_of_exposure(self) -> None:
+        addresses, encrypted = [*self._listeners.addresses], [*self._listeners.encrypted]
+        if self._web.address:
+            addresses.append(self._web.address)
+            if self.certificates.context is not None:
+                encrypted.append(self._web.address)
+        for warning in exposure.warnings(self._options, addresses, encrypted):
+            log.warning("%s", warning)
 
     def _lock_journal(self) -> None:
         if self._options.reliable != "no":
@@ -201,16 +253,23 @@ class Server:
             await asyncio.sleep(SALVAGE_LOOK_SECONDS)
         log.warning("salvage: what could be read is in new segments; the next start needs no --salvage")
 
-    @staticmethod
-    def _raise_file_limit() -> None:
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if soft != hard:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
     # -- connections --------------------------------------------------------------
 
-    def _make_connection(self) -> Connection:
-        return Connection(self._service, self._commit, self._connections)
+    def _make_connection(self, origin: str) -> Connection:
+        return Connection(self._service, self._commit, self._connections, origin)
+
+    # -- new settings ---------------------------------------------------------------
+
+    def _begin_reload(self) -> None:
+        if self._health.phase:
+            log.warning("SIGHUP: not yet, the server is %s; what it has read is new enough", self._health.phase)
+        elif not self._ending:
+            log.info("SIGHUP: reading the configuration again")
+            self.reload.begin()
+
+    def _put_in_force(self, configuration: Configuration) -> Iterator[None]:
+        self._options = self._figures.options = configuration.options
+        return resettings.put_in_force(self._broker, configuration.book)
 
     # -- timers -------------------------------------------------------------------
 
@@ -256,6 +315,7 @@ class Server:
         name = signal.Signals(number).name if number else "shutdown"
         if self._ending:
             log.warning("%s again: exiting at once", name)
+            self._logs.flush()
             os._exit(1)
         self._ending = True
         log.info("%s: ending", name)
@@ -288,7 +348,11 @@ class Server:
 
         What was confirmed is in the journal. One on a connection's own way costs that connection.
         """
-        loop.default_exception_handler(context)
+        transport, error = context.get("transport"), context.get("exception")
+        peer = transport.get_extra_info("peername") if transport is not None else None
+        fields = {"peer": f"{peer[0]}:{peer[1]}"} if isinstance(peer, tuple) else {}
+        exc_info = (type(error), error, error.__traceback__) if error is not None else None
+        log.error("%s", context["message"], exc_info=exc_info, extra={"fields": fields})
         if "handle" in context:
             log.critical("a defect in the server, which ends; please report it. The journal has all that was confirmed")
             logging.shutdown()
@@ -296,6 +360,7 @@ class Server:
 
     def _finish(self) -> None:
         self._commit.end()
+        self.access.close()
         self._close_journal()
         log.info("ended; %d items are kept", 0 if self._journal is None else self._broker.sum_items())
         self._ended.set()
@@ -329,7 +394,7 @@ class Server:
 
     def set_verbosity(self, level: int) -> None:
         """Log more or less."""
-        set_verbosity(level > 0)
+        self._logs.set_verbose(level > 0)
 
     def shut_down(self) -> bool:
         """End the server; False where clients may not."""
@@ -380,11 +445,6 @@ def settle_garbage_collector() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
-def set_verbosity(verbose: bool) -> None:
-    """Log everything, or only what an operator must know."""
-    logging.getLogger("redqueue").setLevel(logging.DEBUG if verbose else logging.INFO)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run the daemon.
 
@@ -392,29 +452,46 @@ def main(arguments: list[str] | None = None) -> int:
     :returns: the exit status: 0 after a clean end, 1 when the server could not
         start, 2 for a bad option
     """
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what it asks for is about to be done anyway
+    logs = Logs()
+    logs.install()
     try:
-        options = load(sys.argv[1:] if arguments is None else arguments)
-        book = settings_book(options)
+        sources = Sources(sys.argv[1:] if arguments is None else arguments)
+        configuration = sources.load()
+        if sources.action == PRINT:
+            print(in_force(configuration), end="")
+            return 0
+        check(configuration)
+        if sources.action == CHECK:
+            print("OK")
+            return 0
+        logs.prepare(configuration.options)()
     except BadOption as error:
-        print(f"redqueue_server.py: {error}", file=sys.stderr)
+        for line in str(error).splitlines():
+            print(f"redqueue_server.py: {line}", file=sys.stderr)
         return 2
-    set_verbosity(options.verbose)
+    options = configuration.options
+    logs.start()
     try:
-        _run(options, book)
-    except (JournalInUse, JournalDamaged) as error:
+        _run(sources, configuration, logs)
+    except (BadOption, JournalInUse, JournalDamaged) as error:
         log.critical("%s", error)
         return 1
     except OSError as error:
         where = f"{error.filename}: " if error.filename else f"{options.host}:{options.port}: "
         log.critical("cannot start: %s%s", where, error.strerror or error)
         return 1
+    except Exception:
+        log.critical("a defect in the server, which ends; please report it", exc_info=True)
+        return 1
+    finally:
+        logs.close()
     return 0
 
 
-def _run(options: Options, book: SettingsBook) -> None:
+def _run(sources: Sources, configuration: Configuration, logs: Logs) -> None:
     async def serve() -> None:
-        await Server(options, book).run()
+        await Server(sources, configuration, logs).run()
 
     try:
         import uvloop

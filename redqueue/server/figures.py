@@ -28,6 +28,7 @@ from redqueue.protocol.service import Service
 from redqueue.server.build import is_compiled
 from redqueue.server.connection import Connections
 from redqueue.server.group_commit import GroupCommit
+from redqueue.server.tcp import Listeners
 
 LAG_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Seconds."""
@@ -83,6 +84,7 @@ class ServerFigures:
     :param commit: the group commit
     :param journal: None where nothing is kept
     :param started: when the process began, Unix time in seconds
+    :param listeners: the listening sockets
     :param is_ending: tells whether the server is on its way out
 
     :ivar loop_lag: seconds by which the loop was late for a timer that fires about each second
@@ -97,6 +99,7 @@ class ServerFigures:
         commit: GroupCommit,
         journal: Log | None,
         started: float,
+        listeners: Listeners,
         is_ending: Callable[[], bool],
     ) -> None:
         self.options = options
@@ -109,6 +112,7 @@ class ServerFigures:
         self.loop_lag = Histogram(LAG_BOUNDS)
         self.departed = Tally()
         self.broker.on_forget.append(self.departed.add)
+        self._listeners = listeners
         self._is_ending = is_ending
 
     def process(self) -> list[tuple[str, object]]:
@@ -127,16 +131,19 @@ class ServerFigures:
             ("pointer_size", 64 if sys.maxsize > 1 << 32 else 32),
             ("rusage_user", usage.ru_utime),
             ("rusage_system", usage.ru_stime),
-            ("max_connections", self.options.max_connections),
+            ("max_connections", connections.most),
             ("curr_connections", len(connections)),
             ("total_connections", connections.total),
             ("rejected_connections", connections.refused),
+            ("listen_disabled_num", self._listeners.waits),
+            ("idle_kicks", connections.idle_kicks),
+            ("command_timeouts", connections.command_timeouts),
             ("bytes_read", self.service.bytes_read),
             ("bytes_written", commit.bytes_written),
             ("limit_maxbytes", self.options.max_bytes),
             ("threads", 1),
             ("reliable", self.options.reliable),
-            ("accepting_conns", int(not self._is_ending())),
+            ("accepting_conns", int(not (self._is_ending() or self._listeners.is_waiting))),
             ("readonly", int(self.broker.readonly)),
             ("health", self.trouble() or "ok"),
         ]
@@ -144,6 +151,7 @@ class ServerFigures:
             figures += [
                 ("journal_segments", journal.segment_count()),
                 ("journal_bytes", journal.disk_bytes()),
+                ("limit_journal_bytes", commit.max_disk),
                 ("journal_live_items", journal.live_items),
                 ("journal_live_bytes", journal.live_bytes),
                 ("journal_frames", journal.frames),
@@ -166,7 +174,8 @@ class ServerFigures:
     def trouble(self) -> str:
         """What is wrong with the journal, in words; empty where nothing is."""
         compactor = self.commit.compactor
-        return self.broker.failure or self.broker.shortage or (compactor.failure if compactor else "")
+        broker = self.broker
+        return broker.failure or broker.shortage or broker.over_limit or (compactor.failure if compactor else "")
 
     def settings(self) -> Iterator[tuple[str, object]]:
         """The options in force, as one would write them."""
@@ -184,8 +193,7 @@ class ServerFigures:
     def reset(self) -> None:
         """Count from zero."""
         self.service.counters.reset()
-        self.connections.total = len(self.connections)
-        self.connections.refused = 0
+        self.connections.reset()
         self.service.bytes_read = self.commit.bytes_written = 0
         self.broker.total_items = 0
 

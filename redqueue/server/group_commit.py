@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 LONGEST_PAUSE: Final = 30.0
 """Seconds between two attempts to go on after the journal has failed, at the most."""
+QUIET_SECONDS: Final = 60.0
+"""How long the log says nothing of ``max_disk`` after it has said something."""
 MAX_UNWRITTEN: Final = 64 << 20
 """Bytes received while the journal is busy above which clients are no longer read."""
 
@@ -54,13 +56,18 @@ class GroupCommit:
     :param call_soon: runs a function in the next turn of the loop
     :param service: the sessions
     :param journal: None where nothing is kept (``reliable=no``)
+    :param max_disk: bytes that the journal may take on disk; 0 for no limit
 
     :ivar compactor: keeps the journal small; None where there is none
     :ivar bytes_written: bytes sent to all clients
     """
 
     def __init__(
-        self, call_soon: Callable[[Callable[[], None]], object], service: Service, journal: Log | None
+        self,
+        call_soon: Callable[[Callable[[], None]], object],
+        service: Service,
+        journal: Log | None,
+        max_disk: int = 0,
     ) -> None:
         self._call_soon = call_soon
         self._service = service
@@ -72,10 +79,14 @@ class GroupCommit:
         self._on_idle: Callable[[], None] | None = None
         self._next_attempt = 0.0
         self._attempts = 0
+        self._quiet_until = 0.0
+        self._has_complained = False
+        self.max_disk = max_disk
         self.compactor = None if journal is None else Compactor(journal, self.schedule)
         self.bytes_written = 0
         service.schedule = self.schedule
         service.broker.on_append = self.schedule
+        self._look_at_size()
 
     def schedule(self) -> None:
         """Something waits for the next tick."""
@@ -110,6 +121,7 @@ class GroupCommit:
             return
         assert self.compactor is not None
         self.compactor.resume()
+        self._look_at_size()
         if self._broker.failure:
             if self._broker.clock.now >= self._next_attempt:
                 self._limit_input()
@@ -171,6 +183,7 @@ class GroupCommit:
                 self.sync()
             else:
                 journal.remove_dead()
+        self._look_at_size()
 
     def _limit_input(self) -> None:
         """While the journal is busy clients are read only so far."""
@@ -208,8 +221,32 @@ class GroupCommit:
             self._fail_for_good(error)
         self._go_on()
 
+    def _look_at_size(self) -> None:
+        """Take no new items while another segment would be more than ``max_disk``: called when there may be another.
+
+        The last segment that is allowed has just begun then: acknowledgements and compaction have all its room.
+        """
+        journal, broker = self._journal, self._broker
+        if journal is None or not (self.max_disk or broker.over_limit):
+            return
+        is_over = bool(self.max_disk) and journal.disk_bytes() + journal.segment_size > self.max_disk
+        if is_over == bool(broker.over_limit):
+            return
+        broker.limit_space(f"the journal has the size that max_disk={self.max_disk} allows" if is_over else "")
+        now = broker.clock.now
+        if is_over and now >= self._quiet_until:
+            self._quiet_until = now + QUIET_SECONDS
+            self._has_complained = True
+            log.warning(
+                "%s: new items are refused until there is room; gets and acknowledgements go on", broker.over_limit
+            )
+        elif not is_over and self._has_complained:
+            self._has_complained = False
+            log.warning("the journal is smaller than max_disk=%d again: new items are accepted", self.max_disk)
+
     def _go_on(self) -> None:
         self._service.read_limit = NO_LIMIT
+        self._look_at_size()
         paused, self._paused = self._paused, []
         for client in paused:
             client.resume_input()

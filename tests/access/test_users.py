@@ -97,16 +97,16 @@ def test_an_unknown_user_costs_what_the_dearest_known_one_costs(monkeypatch: pyt
     [
         ("alice", "f:1: user 'alice' wants a hash behind the name"),
         ("\nalice plain", r"f:2: user 'alice' wants a hash such as .* set the password anew"),
-        (f"alice {HASH} boss=x", "f:1: user 'alice': a role is written as one of"),
-        (f"alice {HASH} reader=x*", "f:1: user 'alice': .* whole words"),
-        (f"alice {HASH}\n\nalice {HASH}", "f:3: user 'alice' is in line 1 already"),
-        (f"a:b {HASH}", "f:1: a user's name"),
-        (f"{'x' * 65} {HASH}", "f:1: a user's name has up to 64 bytes"),
+        ("alice HASH boss=x", "f:1: user 'alice': a role is written as one of"),
+        ("alice HASH reader=x*", "f:1: user 'alice': .* whole words"),
+        ("alice HASH\n\nalice HASH", "f:3: user 'alice' is in line 1 already"),
+        ("a:b HASH", "f:1: a user's name"),
+        ("x" * 65 + " HASH", "f:1: a user's name has up to 64 bytes"),
     ],
 )
 def test_a_bad_line_is_named(text: str, reason: str) -> None:
     with pytest.raises(BadUsers, match=reason):
-        parse_users(text, "f")
+        parse_users(text.replace("HASH", str(HASH)), "f")
 
 
 @pytest.mark.parametrize("name", ["", "a b", "#a", "a:b", "a\x00", "x" * 65, "é" * 33])

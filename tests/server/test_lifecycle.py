@@ -90,8 +90,8 @@ def test_port_in_use(tmp_path: Path) -> None:
 def test_journal_directory_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("in the way")
     result = run_server("--port=0", f"--logdir={tmp_path / 'log'}")
-    assert result.returncode == 1
-    assert f"cannot start: {tmp_path / 'log'}: " in result.stderr
+    assert result.returncode == 2
+    assert f"--logdir wants a directory, which {tmp_path / 'log'} is not" in result.stderr
     assert "Traceback" not in result.stderr
 
 

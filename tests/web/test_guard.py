@@ -147,7 +147,7 @@ def visit(scenario: Visit) -> None:
     """Run a scenario with a web server, in this process, that has no engine behind it yet, and a client of it."""
 
     async def run() -> None:
-        site = Site(load(["--http_port=any"], {}), Health())
+        site = Site(load(["--http_port=any"], {}).options, Health())
         web = WebServer(site)
         web.listen()
         client = AsyncHTTPClient()

@@ -5,14 +5,16 @@ from __future__ import annotations
 import errno
 import logging
 import socket
-from typing import Any
+import ssl
 
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.netutil import bind_sockets
 from tornado.web import Application, GZipContentEncoding, RequestHandler
 
+from redqueue.access.authenticator import Authenticator
 from redqueue.options import ANY_PORT, Options
+from redqueue.server.tls import Certificates
 from redqueue.server.web import changes, openapi, pages, past, probes, reads
 from redqueue.server.web.handler import MAX_BODY, NotFound
 from redqueue.server.web.site import Engine, Site
@@ -87,25 +89,35 @@ class WebServer:
         self._server: HTTPServer | None = None
         self.address = ""
 
-    def listen(self, **server_arguments: Any) -> None:
+    def listen(self, authenticator: Authenticator | None = None, certificates: Certificates | None = None) -> None:
         """Answer from here on; what needs the engine answers 503 before :meth:`serve`.
 
-        :param server_arguments: more of :class:`tornado.httpserver.HTTPServer`
+        :param authenticator: tells users; None where nobody is asked
+        :param certificates: what to speak HTTPS with; None, or one without a context, for HTTP
         :raises HttpPortInUse: where the port is taken
         """
         options = self._site.options
+        self._site.authenticator = authenticator
+        context = certificates.context if certificates is not None else None
         self._server = HTTPServer(
             application(self._site),
             max_body_size=2 * options.max_item_size + MAX_BODY,
             max_header_size=MAX_HEAD,
             idle_connection_timeout=IDLE_SECONDS,
             body_timeout=BODY_SECONDS,
-            **server_arguments,
+            ssl_options=context,
         )
+        if certificates is not None:
+            certificates.on_change.append(self._change_certificate)
         sockets = bind_http(options)
         self._server.add_sockets(sockets)
         host, port = sockets[0].getsockname()[:2]
-        self.address = f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+        scheme = "http" if context is None else "https"
+        self.address = f"{scheme}://[{host}]:{port}/" if ":" in host else f"{scheme}://{host}:{port}/"
+
+    def _change_certificate(self, context: ssl.SSLContext | None) -> None:
+        if self._server is not None:
+            self._server.ssl_options = context  # which Tornado takes for each connection anew
 
     def serve(self, engine: Engine) -> None:
         """The journal is replayed: everything is answered."""
