@@ -58,6 +58,14 @@ export function span(seconds) {
   return found.filter(Boolean).join(" ");
 }
 
+/** A span of seconds, in one unit, for where there is little room. */
+export function shortSpan(seconds) {
+  const [length, unit] = UNITS.find(([each]) => seconds >= each) || [1, "s"];
+  if (length === 1) return span(seconds);
+  const value = seconds / length;
+  return `${value < 9.95 ? value.toFixed(1) : Math.round(value)} ${unit}`;
+}
+
 const SIZES = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 
 /** Bytes, with the project's units: powers of 1024. */

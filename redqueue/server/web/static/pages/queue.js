@@ -4,7 +4,7 @@ import { send, useLive } from "../api.js";
 import { Charts, useHistory } from "../charts.js";
 import { ConfirmDialog, PauseDialog, PutDialog } from "./queue_dialogs.js";
 import { Items } from "./queue_items.js";
-import { count, rate, several, shownName, span, size } from "../format.js";
+import { count, rate, several, shortSpan, shownName, size, span } from "../format.js";
 import { go, queueAddress } from "../router.js";
 import { Badge, Card, Empty, Failure, Figures, Loading, act } from "../ui.js";
 
@@ -73,7 +73,7 @@ function figuresOf(queue) {
     { name: "In/s", value: rate(queue.put_rate), tone: "in" },
     { name: "Out/s", value: rate(queue.delivered_rate), tone: "out" },
     { name: "Ack/s", value: rate(queue.acknowledged_rate), tone: "acknowledged" },
-    { name: "Oldest", value: queue.oldest_age ? span(queue.oldest_age) : "–" },
+    { name: "Oldest", value: queue.oldest_age ? shortSpan(queue.oldest_age) : "–" },
     { name: "Payload", value: size(queue.bytes) },
     { name: "Consumers", value: count(queue.consumers) },
     { name: "Waiting", value: count(queue.waiters) },
