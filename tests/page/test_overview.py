@@ -150,6 +150,8 @@ def test_odd_names_are_escaped_and_lead_where_they_should(visit: Visits, wire: W
     for i, name in enumerate(ODD):
         page = opened.open("#/")
         page.get_by_role("searchbox").fill(name.decode("utf-8", "ignore")[:12])
+        expect(page).to_have_url(re.compile("search="))
+        expect(page.locator("table.list")).not_to_have_class(re.compile("old"))
         page.locator(f"[data-row][href='#/queues/{quote_from_bytes(name, safe='')}']").click()
         expect(page.locator(".item-preview")).to_have_text(f"item of {i}")
         assert page.locator("h1 script, h1 img").count() == 0

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from tests.documents import free_port
 from tests.page.conftest import Visit
-from tests.server_process import ServerProcess
+from tests.server_process import ServerProcess, wait_until
 
 Visits = Callable[..., Visit]
 
@@ -147,13 +147,18 @@ def test_a_hidden_page_asks_seldom(visit: Visits, own: ServerProcess) -> None:
     opened.page.add_init_script(
         "Object.defineProperty(document, 'hidden', { get: () => window.isHidden === true, configurable: true })"
     )
+    opened.page.clock.install()
     page = opened.open()
     expect(page.locator(".empty-title")).to_be_visible()
     page.evaluate("() => { window.isHidden = true; }")
-    page.wait_for_timeout(4000)  # what was due before it was hidden is asked once more
+    page.clock.run_for(5_000)  # what was due before it was hidden is asked once more
+    page.wait_for_load_state("networkidle")
     before = len(asked)
-    page.wait_for_timeout(4000)
+    page.clock.run_for(20_000)
+    page.wait_for_load_state("networkidle")
     assert len(asked) == before
+    page.clock.run_for(15_000)
+    wait_until(lambda: page.wait_for_load_state() or len(asked) > before, what="a question after half a minute")
     page.evaluate("() => { window.isHidden = false; document.dispatchEvent(new Event('visibilitychange')); }")
     with own.connect() as wire:
         wire.put(b"jobs", b"x")
