@@ -7,13 +7,11 @@ from redqueue.server.group_commit import GroupCommit
 
 
 class Health:
-    """What is wrong with a server, if anything.
-
-    :ivar phase: what it does instead of serving, in words; empty while it serves
-    """
+    """What is wrong with a server, if anything."""
 
     def __init__(self) -> None:
-        self.phase = "starting"
+        self._phase = "starting"
+        self._replayed: tuple[int, int] | None = None
         self._broker: Broker | None = None
         self._commit: GroupCommit | None = None
 
@@ -21,15 +19,27 @@ class Health:
         """The journal is replayed: from here on there is an engine to look at."""
         self._broker, self._commit = broker, commit
 
+    @property
+    def phase(self) -> str:
+        """What it does instead of serving, in words; empty while it serves."""
+        if self._replayed is None:
+            return self._phase
+        done, total = self._replayed
+        return f"replaying the journal: {100 * done // max(1, total)} %"
+
+    @phase.setter
+    def phase(self, phase: str) -> None:
+        self._phase, self._replayed = phase, None
+
     def replaying(self, done: int, total: int) -> None:
-        """So many bytes of the journal, of all, have been replayed."""
-        self.phase = f"replaying the journal: {100 * done // max(1, total)} %"
+        """So many bytes of the journal, of all, have been replayed. Called for each frame."""
+        self._replayed = done, total
 
     def obstacles(self) -> list[str]:
         """Why the server should get no clients now; empty where it is ready for them."""
         reasons = [self.phase] if self.phase else []
         if self._broker is not None:
-            reasons += filter(None, (self._broker.failure, self._broker.shortage))
+            reasons += filter(None, (self._broker.failure, self._broker.shortage, self._broker.over_limit))
             if self._broker.draining:
                 reasons.append("draining: it takes no new items, gets and deletes go on")
         return reasons

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from redqueue.engine.backlog import _CHUNK, Backlog
@@ -18,6 +18,7 @@ from tests.engine.list_journal import Engine, payloads
 Q = b"q"
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.one_of(st.tuples(st.sampled_from(["extend", "prepend", "remove"]), st.integers(0, 9000)), st.integers(0, 9))

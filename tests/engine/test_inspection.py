@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from redqueue.engine import inspection
@@ -29,6 +29,7 @@ def ids(engine: Engine, found: list[Found]) -> list[int]:
     return [rec.item_id(engine.record_of(each.entry)) for each in found]
 
 
+@settings(deadline=None)
 @given(CHANGES, st.sampled_from([0, 1, 4000]))
 def test_it_tells_in_which_order_items_come(changes: list[tuple[str, int]], memory: int) -> None:
     engine = Engine(QueueSettings(prefetch=1000), memory=memory)
@@ -83,6 +84,7 @@ def is_alive(engine: Engine, found: Found) -> bool:
     return not expires or expires > engine.clock.wall
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 1 << 60), max_size=20), st.integers(0, 20_000))
 def test_moments_in_their_order(some: list[int], more: int) -> None:
     moments = Moments()
@@ -93,6 +95,7 @@ def test_moments_in_their_order(some: list[int], more: int) -> None:
     assert len(moments) == len(pairs)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.sampled_from(["put", "first", "reserve", "cancel"]), max_size=40), st.data(), st.sampled_from([0, 1])
 )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import resource
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -23,7 +25,7 @@ from redqueue.server.web.access import AllowedHosts
 from redqueue.server.web.application import WebServer
 from redqueue.server.web.handler import Handler, Refusal
 from redqueue.server.web.site import Site
-from tests.server_process import ServerProcess, run_server
+from tests.server_process import ServerProcess, run_server, wait_until
 from tests.web.api import CHANGE, Api
 
 
@@ -250,3 +252,41 @@ def test_a_defect_in_a_handler_is_answered_and_logged(
 def test_a_bad_port_is_refused(text: str) -> None:
     with pytest.raises(BadOption, match=r"--http_port wants a port from 1 to 65535, any for any free one, or 0"):
         load([f"--http_port={text}"], {})
+
+
+def test_where_descriptors_run_out_visitors_wait_and_the_server_goes_on(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path / "log", http_port="any") as server, server.connect() as wire:
+        assert wire.put(b"q", b"x") == b"STORED"  # it is taken in
+        before = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+        files = len(os.listdir(f"/proc/{server.process.pid}/fd"))
+        place = ("127.0.0.1", server.http_port)
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (files, before[1]))
+        with socket.create_connection(place, 20) as visitor:
+            visitor.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            wait_until(lambda: "no new clients can be taken in" in server.log)
+            assert wire.put(b"q", b"x") == b"STORED"
+            resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, before)
+            assert visitor.recv(1000).startswith(b"HTTP/1.1 200 ")
+        assert Api(server.url).get("/livez") == {"ok": True}
+
+
+def test_visitors_take_no_room_from_clients_of_queues(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path / "log", http_port="any") as server, contextlib.ExitStack() as stack:
+        place = ("127.0.0.1", server.http_port)
+        visitors = [
+            stack.enter_context(socket.create_connection(place, 20)) for _ in range(application.MOST_CLIENTS + 5)
+        ]
+        refused = [visitor for visitor in visitors[application.MOST_CLIENTS :] if visitor.recv(1) == b""]
+        assert len(refused) == 5
+        with server.connect() as wire:
+            assert wire.put(b"q", b"x") == b"STORED"
+        visitors[0].close()
+        wait_until(lambda: is_answered(server))
+
+
+def is_answered(server: ServerProcess) -> bool:
+    """Whether a new visitor is."""
+    try:
+        return Api(server.url).send("GET", "/livez")[0] == 200
+    except OSError:
+        return False

@@ -6,6 +6,7 @@ import errno
 import logging
 import socket
 import ssl
+from typing import Any
 
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
@@ -14,6 +15,7 @@ from tornado.web import Application, GZipContentEncoding, RequestHandler
 
 from redqueue.access.authenticator import Authenticator
 from redqueue.options import ANY_PORT, Options
+from redqueue.server.acceptor import Acceptor
 from redqueue.server.tls import Certificates
 from redqueue.server.web import changes, openapi, pages, past, probes, reads
 from redqueue.server.web.handler import MAX_BODY, NotFound
@@ -24,6 +26,8 @@ log = logging.getLogger(__name__)
 IDLE_SECONDS = 75.0
 """How long a connection may say nothing, or take for the head of a request."""
 BODY_SECONDS = 30.0
+MOST_CLIENTS = 100
+"""Connections at a time; more are closed at once, so that they take no room from clients of queues."""
 MAX_HEAD = 16 << 10
 """Bytes of the head of a request."""
 
@@ -87,6 +91,7 @@ class WebServer:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._server: HTTPServer | None = None
+        self._acceptors: list[Acceptor] = []
         self.address = ""
 
     def listen(self, authenticator: Authenticator | None = None, certificates: Certificates | None = None) -> None:
@@ -110,10 +115,18 @@ class WebServer:
         if certificates is not None:
             certificates.on_change.append(self._change_certificate)
         sockets = bind_http(options)
-        self._server.add_sockets(sockets)
+        self._acceptors = [Acceptor(sock, self._take) for sock in sockets]
         host, port = sockets[0].getsockname()[:2]
         scheme = "http" if context is None else "https"
         self.address = f"{scheme}://[{host}]:{port}/" if ":" in host else f"{scheme}://{host}:{port}/"
+
+    def _take(self, sock: socket.socket, address: Any) -> None:
+        """Somebody connects. Tornado's own accept ends the server where descriptors run out."""
+        assert self._server is not None
+        if len(self._server._connections) >= MOST_CLIENTS:
+            sock.close()
+        else:
+            self._server._handle_connection(sock, address)
 
     def _change_certificate(self, context: ssl.SSLContext | None) -> None:
         if self._server is not None:
@@ -130,8 +143,9 @@ class WebServer:
 
     def close(self) -> None:
         """Accept nobody any more."""
-        if self._server is not None:
-            self._server.stop()
+        for acceptor in self._acceptors:
+            acceptor.close()
+        self._acceptors.clear()
 
     async def close_connections(self) -> None:
         """Close what is still open."""

@@ -53,7 +53,9 @@ class Changing(Handler):
 
     def _why_not_stored(self) -> str:
         broker = self.engine.figures.broker
-        return "the server takes no new items now" if not broker.takes_items() else "the queue is full"
+        if broker.takes_items():
+            return "the queue is full"
+        return broker.over_limit or "the server takes no new items now"
 
     def name_on_the_wire(self, text: str) -> bytes:
         """The name of a queue in a path, as a command can say it.

@@ -173,10 +173,20 @@ class Metrics:
         yield _gauge("redqueue_connections", "Clients that are connected", len(figures.connections))
         yield _counter("redqueue_connections_accepted", "Clients that have connected", figures.connections.total)
         yield _counter("redqueue_connections_rejected", "Clients that were too many", figures.connections.refused)
+        closed = CounterMetricFamily(
+            "redqueue_connections_timed_out", "Clients that took too long, with what", labels=["reason"]
+        )
+        closed.add_metric(["idle"], figures.connections.idle_kicks)
+        closed.add_metric(["command"], figures.connections.command_timeouts)
+        yield closed
+        yield _gauge("redqueue_connections_limit", "How many there may be; 0 for any number", figures.connections.most)
         yield _counter("redqueue_received_bytes", "Bytes from all clients", figures.service.bytes_read)
         yield _counter("redqueue_sent_bytes", "Bytes to all clients", figures.commit.bytes_written)
         yield _commands(counters)
         yield _counter("redqueue_malformed_requests", "Requests that were none", counters.malformed_requests)
+        yield _counter("redqueue_auth_attempts", "Passwords that were looked at", counters.auth_cmds)
+        yield _counter("redqueue_auth_errors", "Passwords that were wrong", counters.auth_errors)
+        yield _counter("redqueue_denied_requests", "Requests for what a user may not", counters.denied_requests)
         yield _counter("redqueue_noreply_errors", "Errors that nobody was told", counters.noreply_errors)
         yield _counter("redqueue_storage_errors", "Requests that the journal could not take", counters.storage_errors)
         yield _histogram("redqueue_loop_lag_seconds", "How late a timer of the event loop was", figures.loop_lag)
@@ -191,6 +201,7 @@ class Metrics:
         )
         yield _gauge("redqueue_memory_limit_bytes", "How many there may be; 0 for no limit", figures.options.memory)
         yield _gauge("redqueue_journal_bytes", "Bytes that the journal takes on the disk", journal.disk_bytes())
+        yield _gauge("redqueue_journal_limit_bytes", "How many it may take; 0 for no limit", figures.commit.max_disk)
         yield _gauge("redqueue_journal_live_bytes", "Bytes of records that still count", journal.live_bytes)
         yield _gauge("redqueue_journal_live_items", "Items in the journal", journal.live_items)
         yield _gauge("redqueue_journal_segments", "Files of the journal", journal.segment_count())
@@ -201,7 +212,8 @@ class Metrics:
         yield _counter("redqueue_journal_fsync_errors", "Syncs that failed", journal.sync_errors)
         failed = bool(figures.broker.failure)
         yield _gauge("redqueue_journal_failed", "Whether the journal cannot be written", failed)
-        yield _gauge("redqueue_journal_full", "Whether its disk is full", bool(figures.broker.shortage))
+        full = bool(figures.broker.shortage or figures.broker.over_limit)
+        yield _gauge("redqueue_journal_full", "Whether there is no room for new items", full)
 
 
 class _Families(Collector):

@@ -219,6 +219,7 @@ SCHEMAS: dict[str, Schema] = {
             _object(
                 number=_whole(),
                 address=_text(),
+                user=_or_null(_text("Who that is; null where nobody is asked.")),
                 reserved=_whole("Items that it has."),
                 waiting=_flag("Whether it waits for an item."),
             )

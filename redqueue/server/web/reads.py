@@ -132,6 +132,7 @@ class ConnectionsHandler(WholeServerHandler):
             {
                 "number": connection.number,
                 "address": connection.describe(),
+                "user": None if connection.session.user is None else connection.session.user.name,
                 "reserved": sum(map(len, connection.session.consumer.held.values())),
                 "waiting": connection.session.waiter is not None,
             }
