@@ -270,5 +270,6 @@ def test_a_ring_overwrites_its_oldest_samples() -> None:
 def test_counters_that_fall_are_no_negative_rates() -> None:
     samples = Samples(Range(3, 1))
     samples.add(0.0, 100.0, Reading(put=50))
-    samples.add(1.0, 101.0, Reading(put=10))
+    samples.add(1.0, 101.0, Reading(ready=-1, put=10))
     assert samples.after(0.0)["put_rate"] == [0]
+    assert samples.after(0.0)["ready"] == [0]

@@ -81,7 +81,8 @@ class Samples:
 
     def _append(self, wall: float, reading: Reading, rates: Rates) -> None:
         columns: tuple[array[Any], ...] = (self._times, *self._depths, *self._rates)
-        values = (round(wall, 3), *reading[:4], *rates)
+        depths = (max(0, depth) for depth in reading[: len(self.DEPTHS)])
+        values = (round(wall, 3), *depths, *rates)
         if len(self._times) < self._capacity:
             for column, value in zip(columns, values, strict=True):
                 column.append(value)

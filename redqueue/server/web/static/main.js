@@ -2,7 +2,7 @@
 import { html, render, useEffect, useRef, useState } from "./dom.js";
 import { useLive } from "./api.js";
 import { go, useRoute } from "./router.js";
-import { useKeys } from "./keys.js";
+import { hasKeys, setKeys, useKeys } from "./keys.js";
 import { Dialog, Toasts } from "./ui.js";
 import { troubles } from "./health.js";
 import { Overview } from "./pages/overview.js";
@@ -70,6 +70,11 @@ function press(selector) {
 }
 
 function Help({ onClose }) {
+  const [isOn, setOn] = useState(hasKeys);
+  const change = () => {
+    setKeys(!isOn);
+    setOn(!isOn);
+  };
   return html`<${Dialog} title="Keyboard" onClose=${onClose}>
     <dl class="shortcuts">
       ${SHORTCUTS.map(
@@ -79,6 +84,7 @@ function Help({ onClose }) {
         </div>`,
       )}
     </dl>
+    <label class="check"><input type="checkbox" checked=${isOn} onChange=${change} /> These keys are in use</label>
   <//>`;
 }
 

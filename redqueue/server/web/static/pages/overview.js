@@ -85,11 +85,16 @@ function changed(view, by, replace = true) {
   go(address("", shown), { replace });
 }
 
+function focusFirst() {
+  document.querySelector("[data-row]")?.focus();
+}
+
 export function Overview({ server, route }) {
   const view = useQuery(route);
   const [typed, setTyped] = useState(view.search);
   const timer = useRef(0);
   const field = useRef(null);
+  const goesToFirst = useRef(false);
   const past = useHistory("history");
   const totals = past.data && past.data.totals;
   const { data, error, isOther, refresh } = useLive(`queues${query(view)}`);
@@ -103,6 +108,10 @@ export function Overview({ server, route }) {
     if (document.activeElement !== field.current) setTyped(view.search);
   }, [view.search]);
   useEffect(() => {
+    if (data && !isOther && goesToFirst.current) {
+      goesToFirst.current = false;
+      focusFirst();
+    }
     if (data && !isOther && view.offset && view.offset >= data.total) changed(view, {});
   }, [data, isOther]);
 
@@ -119,10 +128,16 @@ export function Overview({ server, route }) {
   }
   function onFieldKey(event) {
     if (event.key === "Escape") event.target.blur();
-    if (event.key === "ArrowDown" || event.key === "Enter") {
-      event.preventDefault();
-      document.querySelector("[data-row]")?.focus();
+    if (event.key !== "ArrowDown" && event.key !== "Enter") return;
+    event.preventDefault();
+    clearTimeout(timer.current);
+    const search = typed.trim();
+    if (search === view.search && !isOther) {
+      focusFirst();
+      return;
     }
+    goesToFirst.current = true; // once what has been found is here
+    changed(view, { search });
   }
 
   return html`
