@@ -86,4 +86,4 @@ bench-backlog: $(VENV)/.redqueue
 	$(BIN)/python -m benchmarks.backlog
 
 clean:
-	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist *.egg-info .hypothesis .schemathesis .mypy_cache .pytest_cache .ruff_cache

@@ -305,6 +305,19 @@ class Process:
     """The process"""
 
     config: str = option("", str, "FILE", "a TOML file with options, named as here, and with tables for queues")
+    daemonize: bool = option(
+        "no",
+        parse_switch,
+        "yes|no",
+        "go on in the background; the command ends with status 0 when the server is ready, or with 1 and the reason",
+    )
+    pid_file: str = option(
+        "", str, "PATH", "write the pid into this file; a second server with the same file does not start; empty: none"
+    )
+    user: str = option(
+        "", str, "NAME", "started as root: run as this user once the ports are bound; empty: whoever started it"
+    )
+    group: str = option("", str, "NAME", "with user: run as this group; empty: that of the user")
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests marked "extra" need: clients in other languages, a browser, and the peers of the benchmark.
+# Installs what the tests marked "extra" need: clients in other languages, a browser, the peers of the
+# benchmark, and what looks at the files in contrib/.
 # usage: tests/install-extra.sh PYTHON, the interpreter that gets pylibmc and that extensions are compiled for;
 # Node's clients go beside its packages
 #
@@ -9,8 +10,8 @@ set -euo pipefail
 python=${1:?usage: $0 PYTHON}
 packages=(
     memcached beanstalkd redis-server gcc libc6-dev
-    php-cli php-memcached libcache-memcached-perl libmemcached-tools libsasl2-modules netcat-openbsd curl prometheus
-    chromium
+    php-cli php-memcached libcache-memcached-perl libmemcached-tools libsasl2-modules netcat-openbsd
+    curl prometheus shellcheck strace systemd chromium
 )
 services=(memcached beanstalkd redis-server prometheus prometheus-node-exporter)
 

@@ -47,12 +47,16 @@ class ServerProcess:
     Use as a context manager: it is started and ready inside, killed at the end
     if it still runs. Options are keyword arguments: ``ServerProcess(tmp_path, reliable="sync")``. It has no
     web page unless it gets ``http_port="any"``; then :attr:`url` is where that is.
+
+    :ivar command: what is run, before the options
+    :ivar inherited: descriptors that it gets
     """
 
     def __init__(self, logdir: Path, **options: object) -> None:
         self.logdir = logdir
         self.command = [sys.executable, str(ROOT / "bin" / "redqueue_server.py")]
         self._options = {"port": 0, "http_port": 0, "logdir": logdir, **options}
+        self.inherited: list[int] = []
         self._lines: list[str] = []
         self.process: subprocess.Popen[str]
         self.host = ""
@@ -75,6 +79,7 @@ class ServerProcess:
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
+            pass_fds=self.inherited,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -82,15 +87,16 @@ class ServerProcess:
     def start(self) -> None:
         """Start the process and wait for its ready line."""
         self.launch()
-        wait_until(lambda: self._ready() or self.process.poll() is not None, START_SECONDS, "the ready line")
-        assert self._ready(), self.log
+        wait_until(lambda: self.is_ready() or self.process.poll() is not None, START_SECONDS, "the ready line")
+        assert self.is_ready(), self.log
 
     def _read(self) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self._lines.append(line)
 
-    def _ready(self) -> bool:
+    def is_ready(self) -> bool:
+        """Whether it has written its ready line, which tells where it listens."""
         match = re.search(r"RedQueue \S+ ready on (\S+):(\d+)\s", self.log)
         if match:
             self.host, self.port = match[1], int(match[2])

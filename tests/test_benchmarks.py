@@ -329,3 +329,15 @@ def test_failed_connections_are_counted_and_the_others_go_on() -> None:
     assert outcome.requests == len(outcome.latencies) == 3
     for connection in theirs:
         connection.close()
+
+
+def test_what_asking_over_http_costs_is_measured() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.web", "--queues=30", "--rounds=1"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(rows(done.stdout)) >= 5

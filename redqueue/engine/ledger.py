@@ -179,12 +179,16 @@ class Ledger:
         self._decide()
 
     def drain(self, on: bool) -> None:
-        """Take no new items while ``on``; gets and acknowledgements go on."""
+        """Take no new items while ``on``, because the server is to end.
+
+        Gets and acknowledgements go on, and so does what the engine moves itself: delayed items, those given back,
+        dead letters and their redrive. It has nothing to do with :meth:`set_readonly`: either is enough to refuse.
+        """
         self.draining = on
         self._decide()
 
     def set_readonly(self, on: bool) -> None:
-        """Take no new items while ``on``, as :meth:`drain` does."""
+        """Take no new items while ``on``, because an operator says so; otherwise as :meth:`drain`."""
         self.readonly = on
         self._decide()
 

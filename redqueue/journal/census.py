@@ -90,8 +90,11 @@ class Census:
         self.names: dict[bytes, bytes] = {}
         self.origins: set[bytes] = set()
 
-    def take(self) -> dict[bytes, RecoveredQueue]:
-        """The queues by name; what is dead is taken out of the index, and the living are counted there."""
+    def take(self, progress: Callable[[], None]) -> dict[bytes, RecoveredQueue]:
+        """The queues by name; what is dead is taken out of the index, and the living are counted there.
+
+        :param progress: called after every segment
+        """
         try:
             dead = self._count_moved()
             moved, self._groups = self._groups, {}
@@ -99,6 +102,7 @@ class Census:
                 self._index.moved.pop(item_id)
             for entry in self._index.segments:
                 self._count_native(entry)
+                progress()
         finally:
             for content in self._maps.values():
                 content.close()

@@ -341,7 +341,7 @@ class Recovery:
         # With salvage an item may have outlived its PUT, by a REWRITE or as part of a frame that makes no sense.
         result.last_id = max(self._last_id, index.highest_id()) if self._salvage else self._last_id
         census = Census(index, self._names, self._is_dead, bool(self._wipe[0] or self._drops))
-        for name, queue in census.take().items():
+        for name, queue in census.take(lambda: self._report(0)).items():
             if self._names.get(queue.number) is None:
                 self._damage(
                     f"{len(queue)} items belong to a queue whose name is lost (they would go to {name.decode()})",

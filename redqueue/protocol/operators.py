@@ -1,4 +1,4 @@
-"""The operators' verbs: pause, resume, drop, redrive, readonly (CONTRACT section 6).
+"""The operators' verbs: pause, resume, drop, redrive, readonly (CONTRACT section 6) and drain.
 
 They are for clients on the same machine, since anybody else might be anybody; and, where clients authenticate, for
 those who have the role of an admin (:mod:`redqueue.protocol.permissions`).
@@ -58,8 +58,8 @@ def _parse(words: list[bytes], run: Run, with_number: bool = False) -> Request:
     return request
 
 
-def parse_readonly(words: list[bytes], run: Run) -> Request:
-    """``readonly on|off [noreply]``"""
+def parse_switch(words: list[bytes], run: Run) -> Request:
+    """``readonly|drain on|off [noreply]``"""
     request = Request(run)
     request.noreply = take_noreply(words)
     if words not in ([b"on"], [b"off"]):
@@ -139,6 +139,13 @@ def run_readonly(session: Session, request: Request, body: bytes) -> None:
         _done(session, request)
 
 
+def run_drain(session: Session, request: Request, body: bytes) -> None:
+    """``drain``: take no items because the server is to end, or take them again; as SIGUSR1 does."""
+    if _may(session, request):
+        session.broker.drain(request.words[0] == b"on")
+        _done(session, request)
+
+
 def _may(session: Session, request: Request) -> bool:
     """Whether the client may use these verbs; it is told where it may not."""
     if session.is_local or session.user is not None:
@@ -169,5 +176,6 @@ COMMANDS: dict[bytes, tuple[Parse, Run]] = {
     b"resume": (parse_one_queue, run_resume),
     b"drop": (parse_one_queue, run_drop),
     b"redrive": (parse_redrive, run_redrive),
-    b"readonly": (parse_readonly, run_readonly),
+    b"readonly": (parse_switch, run_readonly),
+    b"drain": (parse_switch, run_drain),
 }

@@ -58,6 +58,7 @@ NEEDS: dict[bytes, Need] = {
     b"drop": OPERATE,
     b"redrive": OPERATE,
     b"readonly": RULE,
+    b"drain": RULE,
     b"flush_all": RULE,
     b"verbosity": RULE,
     b"shutdown": RULE,

@@ -14,6 +14,8 @@ from redqueue.config.configuration import Configuration
 from redqueue.config.kinds import BadOption
 from redqueue.options import Options
 from redqueue.server.access import check_users
+from redqueue.server.account import Account, NoAccount
+from redqueue.server.background import INSTALL, is_installed
 from redqueue.server.tls import check_tls
 
 Complaint = tuple[str, str]
@@ -52,6 +54,30 @@ def check_log_file(options: Options) -> Iterator[Complaint]:
     yield from _in_directory("log_file", path)
 
 
+def check_daemonize(options: Options) -> Iterator[Complaint]:
+    """What is in the background has somewhere to log to, and the library for going there."""
+    if not options.daemonize:
+        return
+    if not options.log_file:
+        yield "daemonize", "wants the option log_file as well, because nobody sees standard error in the background"
+    if not is_installed():
+        yield "daemonize", f"needs python-daemon, which is not installed: {INSTALL}"
+
+
+def check_pid_file(options: Options) -> Iterator[Complaint]:
+    """The pid file can be written where it is to be."""
+    if options.pid_file:
+        yield from _in_directory("pid_file", Path(options.pid_file))
+
+
+def check_account(options: Options) -> Iterator[Complaint]:
+    """There is the user to run as, and we can become it."""
+    try:
+        Account.find(options.user, options.group)
+    except NoAccount as error:
+        yield error.option, error.what
+
+
 def _in_directory(name: str, path: Path) -> Iterator[Complaint]:
     directory = path.absolute().parent
     if not directory.is_dir():
@@ -65,6 +91,9 @@ CHECKS: tuple[Callable[[Options], Iterable[Complaint]], ...] = (
     check_logdir,
     check_log_file,
     check_users,
+    check_daemonize,
+    check_pid_file,
+    check_account,
     check_tls,
 )
 """Each says what is wrong with some options. They may block."""

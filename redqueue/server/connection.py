@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-import time
 from collections.abc import Callable, Iterator
 from os import write
 from typing import Any, Final, cast
@@ -20,8 +19,6 @@ log = logging.getLogger(__name__)
 _write: Final = write
 LINGER_SECONDS: Final = 1.0
 """How long a client that was told off may take to read why."""
-QUIET_SECONDS: Final = 60.0
-"""How long the log says nothing of refused connections after it has said something."""
 
 
 class Connections:
@@ -44,7 +41,6 @@ class Connections:
         self.doorway: Doorway | None = None
         self._entered = 0
         self._by_address: dict[str, int] = {}
-        self._quiet_until = 0.0
         self._last_number = 0
         self.reset()
 
@@ -85,10 +81,12 @@ class Connections:
 
     def _refuse(self, why: str) -> None:
         self.refused += 1
-        now = time.monotonic()
-        if now >= self._quiet_until:
-            self._quiet_until = now + QUIET_SECONDS
-            log.warning("%s: the connection is refused; %d refused so far", why, self.refused)
+        log.warning(
+            "%s: the connection is refused; %d refused so far",
+            why,
+            self.refused,
+            extra={"repeats": "connections refused"},
+        )
 
     def add(self, connection: Connection) -> None:
         """A connection has begun."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import gc
 import logging
 import math
@@ -11,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,18 +40,23 @@ from redqueue.protocol.request import Requests
 from redqueue.protocol.service import Service
 from redqueue.server import exposure, open_files
 from redqueue.server.access import ACCESS_OPTIONS, Access
+from redqueue.server.account import NotWritable
 from redqueue.server.build import is_compiled
 from redqueue.server.checks import check
 from redqueue.server.connection import Connection, Connections
 from redqueue.server.figures import ServerFigures
 from redqueue.server.group_commit import GroupCommit
 from redqueue.server.health import Health
+from redqueue.server.launch import Launch
 from redqueue.server.local_client import LocalClients
 from redqueue.server.logs import Logs
+from redqueue.server.pid_file import BadPidFile
 from redqueue.server.reload import Reload
+from redqueue.server.start_signals import StartSignals
 from redqueue.server.sweep import Sweeper
 from redqueue.server.tcp import Listeners
 from redqueue.server.tls import TLS_OPTIONS, Certificates
+from redqueue.server.watch import Watch
 from redqueue.server.web.application import WebServer
 from redqueue.server.web.site import Engine, Site
 
@@ -70,16 +77,19 @@ class Server:
     :param sources: where the configuration comes from, to be read again
     :param configuration: the options, and the settings of the queues
     :param logs: where the log goes
+    :param launch: who has started it, and how
     """
 
     version = __version__
 
-    def __init__(self, sources: Sources, configuration: Configuration, logs: Logs) -> None:
+    def __init__(self, sources: Sources, configuration: Configuration, logs: Logs, launch: Launch) -> None:
         self._options = options = configuration.options
         self._book = configuration.book
         self._logs = logs
+        self._launch = launch
         self.reload = Reload(sources, configuration, self._put_in_force)
         self.reload.add(logs.prepare, ("log_level", "log_format", "log_file", "verbose"))
+        self.reload.on_begin, self.reload.on_end = launch.notifier.reloading, launch.notifier.ready
         self._started = time.time()
         self._clock = Clock()
         self._connections = Connections(options.max_connections, options.max_connections_per_address)
@@ -102,12 +112,14 @@ class Server:
 
         :raises JournalInUse: another server has the journal
         :raises JournalDamaged: the journal is damaged where no crash explains it
+        :raises NotWritable: the user to run as cannot write the journal
         :raises OSError: a directory cannot be used or a port cannot be bound
+        :raises CancelledError: a signal has ended the start
         """
         self._loop = IOLoop.current()
         asyncio_loop = asyncio.get_running_loop()
         asyncio_loop.set_exception_handler(self._on_exception)
-        asyncio_loop.add_signal_handler(signal.SIGHUP, self._begin_reload)
+        signals = StartSignals()
         self._files = open_files.raise_limit()
         self._connections.most = open_files.most_clients(self._options.max_connections, self._files)
         self.access = Access(self._options, asyncio_loop)
@@ -115,8 +127,9 @@ class Server:
         self.certificates = Certificates(self._options)
         self.reload.add(self.certificates.prepare, TLS_OPTIONS)
         self._lock_journal()
-        if self._options.http_port != NO_PORT:
-            self._web.listen(self.access.authenticator, self.certificates)
+        self._bind()
+        self._launch.become_user()
+        self._web.listen(self.access.authenticator, self.certificates)
         await self._open_broker()
         self._broker.max_queues = self._options.max_queues
         self._service = Service(self._broker, Requests(COMMANDS, self._options.max_item_size), self, CODECS)
@@ -149,12 +162,16 @@ class Server:
             time.monotonic,
         )
         self._sweeper.start()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio_loop.add_signal_handler(number, self.stop, number)
+        signals.hand_over(
+            {
+                signal.SIGTERM: partial(self.stop, signal.SIGTERM),
+                signal.SIGINT: partial(self.stop, signal.SIGINT),
+                signal.SIGHUP: self._begin_reload,
+                signal.SIGUSR1: self._toggle_drain,
+            }
+        )
         try:
-            await self._listen()
-            if self._options.unix_socket:
-                await self._listeners.listen_unix(Path(self._options.unix_socket))
+            self._listeners.listen()
         except OSError:
             self._close_journal()
             raise
@@ -174,13 +191,9 @@ class Server:
         log.info(
             "up to %s clients at a time, with %s open files", self._connections.most or "any number of", self._files
         )
+        Watch(self._launch.notifier, self._figures).start()
+        self._launch.ready()
         await self._ended.wait()
-
-    async def _listen(self) -> None:
-        options, tls = self._options, self.certificates if self.certificates.context is not None else None
-        await self._listeners.listen_tcp(options.host, options.port, None if options.tls_port else tls)
-        if options.tls_port:
-            await self._listeners.listen_tcp(options.host, options.tls_port, tls)
 
     def _warn_of_exposure(self) -> None:
         addresses, encrypted = [*self._listeners.addresses], [*self._listeners.encrypted]
@@ -193,9 +206,25 @@ class Server:
 
     def _lock_journal(self) -> None:
         if self._options.reliable != "no":
-            directory = Path(self._options.logdir)
-            directory.mkdir(parents=True, exist_ok=True)
-            self._lock = Lock(directory)
+            self._lock = Lock(self._launch.make_journal_directory())
+
+    def _bind(self) -> None:
+        """Take the addresses, which may be possible as root only; no client is let in yet."""
+        options, passed = self._options, self._launch.sockets
+        tls = self.certificates if self.certificates.context is not None else None
+        if passed.queues or passed.encrypted:
+            self._listeners.adopt(passed.queues, None if options.tls_port or passed.encrypted else tls)
+            self._listeners.adopt(passed.encrypted, self.certificates)
+        else:
+            self._listeners.bind_tcp(options.host, options.port, None if options.tls_port else tls)
+            if options.tls_port:
+                self._listeners.bind_tcp(options.host, options.tls_port, tls)
+            if options.unix_socket:
+                self._listeners.bind_unix(Path(options.unix_socket))
+        if passed.web:
+            self._web.adopt(passed.web)
+        elif options.http_port != NO_PORT:
+            self._web.bind()
 
     async def _open_broker(self) -> None:
         options = self._options
@@ -207,7 +236,7 @@ class Server:
         started = time.monotonic()
         notify = asyncio.get_running_loop().call_soon_threadsafe
         worker, reader = Worker(notify), Worker(notify)
-        progress = _Progress(self._health)
+        progress = _Progress(self._health, self._launch)
         recovery = Recovery(directory, now=time.time_ns(), salvage=options.salvage, progress=progress)
         recovered = await _run_in(worker, recovery.run)
         self._journal = Log(
@@ -250,6 +279,7 @@ class Server:
             if compactor.failure:
                 raise JournalDamaged(f"salvage: {compactor.failure}")
             self._commit.schedule()
+            self._launch.starting("salvage: copying what could be read")
             await asyncio.sleep(SALVAGE_LOOK_SECONDS)
         log.warning("salvage: what could be read is in new segments; the next start needs no --salvage")
 
@@ -308,6 +338,19 @@ class Server:
         self._commit.maintain()
         self._maintain_later()
 
+    # -- draining -------------------------------------------------------------------
+
+    def drain(self, on: bool) -> None:
+        """Take no new items while ``on``, before the server is to end; what else goes on is in :meth:`Broker.drain`."""
+        self._broker.drain(on)
+        if on:
+            log.warning("draining: no new items are taken; %d are left", self._broker.sum_items())
+        else:
+            log.warning("the drain has ended: new items are taken")
+
+    def _toggle_drain(self) -> None:
+        self.drain(not self._broker.draining)
+
     # -- the end --------------------------------------------------------------------
 
     def stop(self, number: int | None = None) -> None:
@@ -319,6 +362,7 @@ class Server:
             os._exit(1)
         self._ending = True
         log.info("%s: ending", name)
+        self._launch.notifier.stopping()
         self._health.phase = "ending"
         self._listeners.close()
         self._web.close()
@@ -410,6 +454,8 @@ async def _run_in(worker: Worker, job: Callable[[], T]) -> T:
     results: list[T] = []
 
     def done(error: BaseException | None) -> None:
+        if finished.cancelled():
+            return
         if error is None:
             finished.set_result(results[0])
         else:
@@ -420,18 +466,22 @@ async def _run_in(worker: Worker, job: Callable[[], T]) -> T:
 
 
 class _Progress:
-    """Logs how far the replay is, each second."""
+    """Tells how far the replay is, each second."""
 
-    def __init__(self, health: Health) -> None:
+    def __init__(self, health: Health, launch: Launch) -> None:
         self._health = health
+        self._launch = launch
         self._next = time.monotonic() + PROGRESS_SECONDS
+        launch.starting("replaying the journal")
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
         self._health.replaying(done, total)
         if now >= self._next:
             self._next = now + PROGRESS_SECONDS
-            log.info("replaying the journal: %d of %d MB (%d %%)", done >> 20, total >> 20, 100 * done // max(1, total))
+            percent = 100 * done // max(1, total)
+            log.info("replaying the journal: %d of %d MB (%d %%)", done >> 20, total >> 20, percent)
+            self._launch.starting(f"replaying the journal: {percent} %")
 
 
 def settle_garbage_collector() -> None:
@@ -465,37 +515,41 @@ def main(arguments: list[str] | None = None) -> int:
         if sources.action == CHECK:
             print("OK")
             return 0
-        logs.prepare(configuration.options)()
+        options = configuration.options
+        launch = Launch(options)
+        launch.detach()
+        logs.prepare(options)()
     except BadOption as error:
         for line in str(error).splitlines():
             print(f"redqueue_server.py: {line}", file=sys.stderr)
         return 2
-    options = configuration.options
     logs.start()
+    faulthandler.enable()  # a watchdog ends a server that is blocked with SIGABRT: let its log say where
     try:
-        _run(sources, configuration, logs)
-    except (BadOption, JournalInUse, JournalDamaged) as error:
+        launch.claim()
+        _run(Server(sources, configuration, logs, launch))
+    except (BadOption, BadPidFile, JournalInUse, JournalDamaged, NotWritable) as error:
         log.critical("%s", error)
         return 1
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else f"{options.host}:{options.port}: "
+        where = f"{error.filename}: " if error.filename else ""
         log.critical("cannot start: %s%s", where, error.strerror or error)
         return 1
+    except asyncio.CancelledError:
+        pass  # a signal has ended the start
     except Exception:
         log.critical("a defect in the server, which ends; please report it", exc_info=True)
         return 1
     finally:
+        launch.release()
         logs.close()
     return 0
 
 
-def _run(sources: Sources, configuration: Configuration, logs: Logs) -> None:
-    async def serve() -> None:
-        await Server(sources, configuration, logs).run()
-
+def _run(server: Server) -> None:
     try:
         import uvloop
     except ImportError:
-        asyncio.run(serve())
+        asyncio.run(server.run())
     else:
-        uvloop.run(serve())
+        uvloop.run(server.run())

@@ -145,6 +145,7 @@ class ServerFigures:
             ("reliable", self.options.reliable),
             ("accepting_conns", int(not (self._is_ending() or self._listeners.is_waiting))),
             ("readonly", int(self.broker.readonly)),
+            ("draining", int(self.broker.draining)),
             ("health", self.trouble() or "ok"),
         ]
         if journal is not None:

@@ -8,15 +8,14 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import cast
 
-from tornado.netutil import bind_sockets, bind_unix_socket
-
 from redqueue.protocol.replies import TOO_MANY_CONNECTIONS
 from redqueue.server.acceptor import Acceptor
+from redqueue.server.binding import bind_tcp, bind_unix, shown_address
 from redqueue.server.connection import Connection, Connections, origin_of
 from redqueue.server.tls import MOST_HANDSHAKES, SHUTDOWN_SECONDS, Certificates, reason_of
 
@@ -50,6 +49,7 @@ class Listeners:
         self._factory = factory
         self._connections = connections
         self._send_timeout = send_timeout
+        self._sockets: list[tuple[socket.socket, Certificates | None]] = []
         self._acceptors: list[Acceptor] = []
         self._handshake_timeout = handshake_timeout
         self._opening: set[asyncio.Task[None]] = set()
@@ -59,30 +59,51 @@ class Listeners:
         self.encrypted: list[str] = []
         self.failed_handshakes = 0
 
-    async def listen_tcp(self, host: str, port: int, tls: Certificates | None = None) -> None:
-        """Listen on every address of ``host``.
+    def bind_tcp(self, host: str, port: int, tls: Certificates | None = None) -> None:
+        """Take the port on every address of ``host``, without listening.
 
         :param port: 0 for any free one
         :param tls: what to speak TLS with; None for plain text
         :raises OSError: where that fails
         """
-        for sock in bind_sockets(port, host or None, backlog=BACKLOG):
-            address = sock.getsockname()
-            shown = f"[{address[0]}]" if ":" in address[0] else address[0]
-            self.addresses.append(f"{shown}:{address[1]}")
-            if tls is not None:
-                self.encrypted.append(self.addresses[-1])
-            self._accept(sock, tls)
+        self._add(bind_tcp(host, port), tls)
 
-    async def listen_unix(self, path: Path) -> None:
-        """Listen on a Unix socket; a socket file left behind by a dead server is replaced.
+    def bind_unix(self, path: Path) -> None:
+        """Make a Unix socket, without listening; the file that a dead server has left behind is replaced.
 
         :raises OSError: where that fails
         """
-        sock = bind_unix_socket(str(path), mode=0o660, backlog=BACKLOG)
+        self._add([bind_unix(path)], None)
         self._unix_path = path
-        self.addresses.append(str(path))
-        self._accept(sock)
+
+    def adopt(self, sockets: Iterable[socket.socket], tls: Certificates | None = None) -> None:
+        """Take sockets over that somebody else has bound and keeps.
+
+        :param tls: what to speak TLS with, but for Unix sockets; None for plain text
+        """
+        self._add(sockets, tls)
+
+    def _add(self, sockets: Iterable[socket.socket], tls: Certificates | None) -> None:
+        for sock in sockets:
+            self.addresses.append(shown_address(sock))
+            if sock.family == socket.AF_UNIX:
+                self._sockets.append((sock, None))
+            else:
+                self._sockets.append((sock, tls))
+                if tls is not None:
+                    self.encrypted.append(self.addresses[-1])
+
+    def listen(self) -> None:
+        """Let clients in.
+
+        :raises OSError: where that fails
+        """
+        for (sock, tls), address in zip(self._sockets, self.addresses, strict=True):
+            try:
+                sock.listen(BACKLOG)
+            except OSError as error:
+                raise OSError(error.errno, f"{address}: {error.strerror}") from None
+            self._accept(sock, tls)
 
     @property
     def is_waiting(self) -> bool:
@@ -102,7 +123,7 @@ class Listeners:
         for task in self._handshakes:
             task.cancel()
         if self._unix_path is not None:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError, PermissionError):  # root made it, and we are no longer root
                 os.unlink(self._unix_path)
             self._unix_path = None
 

@@ -380,6 +380,7 @@ def test_the_needs_of_the_most_dangerous_verbs() -> None:
     assert {verb for verb, need in NEEDS.items() if need == RULE} == {
         b"flush_all",
         b"readonly",
+        b"drain",
         b"verbosity",
         b"shutdown",
         b"stats settings",

@@ -326,7 +326,7 @@ def test_max_connections(tmp_path: Path) -> None:
         with server.connect() as third:
             assert third.rest() == b"SERVER_ERROR too many open connections\r\n"
         assert first.stats()["rejected_connections"] == "1"
-        assert "max_connections=2 reached" in server.log
+        wait_until(lambda: "max_connections=2 reached" in server.log, what="the line about it")
 
         second.close()
         wait_until(lambda: first.stats()["curr_connections"] == "1", what="the freed place")

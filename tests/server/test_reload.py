@@ -217,7 +217,7 @@ def test_a_signal_before_the_server_is_ready_does_not_end_it(tmp_path: Path) -> 
         server.kill()
         server.launch()
         wait_until(lambda: (tmp_path / "log" / "lock").exists() and _ignores_or_catches_hangup(server))
-        while not server._ready():
+        while not server.is_ready():
             server.process.send_signal(signal.SIGHUP)
             assert server.process.poll() is None, server.log
         wait_until(lambda: "reload: done" in server.log, what="the reload that was asked for")

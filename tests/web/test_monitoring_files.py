@@ -123,6 +123,14 @@ def test_prometheus_takes_the_alerts() -> None:
 
 
 @pytest.mark.extra
+def test_the_alerts_go_off_when_they_should(tmp_path: Path) -> None:
+    for file in (RULES, ROOT / "tests/web/alerts.yml"):
+        shutil.copy(file, tmp_path)
+    done = promtool("test", "rules", str(tmp_path / "alerts.yml"))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.extra
 def test_prometheus_takes_the_metrics(api: Api) -> None:
     body = api.send("GET", "/metrics")[2].decode()
     done = promtool("check", "metrics", text=body)

@@ -6,6 +6,7 @@ import errno
 import logging
 import socket
 import ssl
+from collections.abc import Iterable
 from typing import Any
 
 from tornado.httpserver import HTTPServer
@@ -14,8 +15,9 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application, GZipContentEncoding, RequestHandler
 
 from redqueue.access.authenticator import Authenticator
-from redqueue.options import ANY_PORT, Options
+from redqueue.options import ANY_PORT, NO_PORT, Options
 from redqueue.server.acceptor import Acceptor
+from redqueue.server.binding import shown_address
 from redqueue.server.tls import Certificates
 from redqueue.server.web import changes, openapi, pages, past, probes, reads
 from redqueue.server.web.handler import MAX_BODY, NotFound
@@ -91,17 +93,33 @@ class WebServer:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._server: HTTPServer | None = None
+        self._sockets: list[socket.socket] = []
         self._acceptors: list[Acceptor] = []
         self.address = ""
 
+    def bind(self) -> None:
+        """Take the port, which may be possible as root only. Who connects waits for :meth:`listen`.
+
+        :raises HttpPortInUse: where the port is taken
+        """
+        self.adopt(bind_http(self._site.options))
+
+    def adopt(self, sockets: Iterable[socket.socket]) -> None:
+        """Take sockets over that listen."""
+        self._sockets += sockets
+
     def listen(self, authenticator: Authenticator | None = None, certificates: Certificates | None = None) -> None:
-        """Answer from here on; what needs the engine answers 503 before :meth:`serve`.
+        """Answer from here on, if there is to be a web page; what needs the engine answers 503 before :meth:`serve`.
 
         :param authenticator: tells users; None where nobody is asked
         :param certificates: what to speak HTTPS with; None, or one without a context, for HTTP
-        :raises HttpPortInUse: where the port is taken
+        :raises HttpPortInUse: where the port has not been bound before and is taken
         """
         options = self._site.options
+        if not self._sockets:
+            if options.http_port == NO_PORT:
+                return
+            self.bind()
         self._site.authenticator = authenticator
         context = certificates.context if certificates is not None else None
         self._server = HTTPServer(
@@ -114,11 +132,8 @@ class WebServer:
         )
         if certificates is not None:
             certificates.on_change.append(self._change_certificate)
-        sockets = bind_http(options)
-        self._acceptors = [Acceptor(sock, self._take) for sock in sockets]
-        host, port = sockets[0].getsockname()[:2]
-        scheme = "http" if context is None else "https"
-        self.address = f"{scheme}://[{host}]:{port}/" if ":" in host else f"{scheme}://{host}:{port}/"
+        self._acceptors = [Acceptor(sock, self._take) for sock in self._sockets]
+        self.address = f"{'http' if context is None else 'https'}://{shown_address(self._sockets[0])}/"
 
     def _take(self, sock: socket.socket, address: Any) -> None:
         """Somebody connects. Tornado's own accept ends the server where descriptors run out."""

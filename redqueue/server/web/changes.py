@@ -197,9 +197,7 @@ class DrainHandler(Changing):
     async def post(self) -> None:
         """Take no new items because the server is to end, or take them again."""
         self.check_arguments()
-        on = _on(self.fields("on"))
-        self.engine.figures.broker.drain(on)
-        self.noted(f"drain {'on' if on else 'off'}")
+        await self.ask(b"drain %b\r\n" % (b"on" if _on(self.fields("on")) else b"off"))
         self.write({"ok": True})
 
 
