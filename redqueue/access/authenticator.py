@@ -10,6 +10,7 @@ that comes back after a restart costs one hash, and HTTP Basic none a request.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import logging
 from collections import Counter
@@ -130,7 +131,8 @@ class Authenticator:
     def _tell(self, digest: bytes, future: Future[User | None]) -> None:
         """In the thread: a computation has ended."""
         if not future.cancelled():
-            self._notify(lambda: self._finish(digest, future))
+            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+                self._notify(lambda: self._finish(digest, future))
 
     def _finish(self, digest: bytes, future: Future[User | None]) -> None:
         attempt = self._attempts.pop(digest)

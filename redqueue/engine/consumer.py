@@ -50,14 +50,16 @@ class Consumer:
     :ivar held: reservations by queue name, oldest first; a queue of which
         nothing is held has no entry.
     :ivar waits: how many waiters it has in the lines of queues
+    :ivar prefetch: how many items of a queue it may hold, as it said itself; 0 for the queue's setting
     """
 
-    __slots__ = ("closed", "held", "waits")
+    __slots__ = ("closed", "held", "prefetch", "waits")
 
     def __init__(self) -> None:
         self.waits = 0
         self.held: dict[bytes, list[Reservation]] = {}
         self.closed = False
+        self.prefetch = 0
 
     def oldest(self, queue: bytes) -> Reservation | None:
         """The oldest reservation held on ``queue``, or None."""

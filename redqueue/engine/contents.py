@@ -265,7 +265,7 @@ class Contents:
         if self.paused or not len(self.ready) or not self.is_settled() or self.head() is not None:
             return False
         held = consumer.held.get(self.name)
-        return len(self.ready) > 0 and (held is None or len(held) < self.settings.prefetch)
+        return len(self.ready) > 0 and (held is None or len(held) < (consumer.prefetch or self.settings.prefetch))
 
     def is_bringing_in(self, item_id: int) -> bool:
         """Whether a ready item is being read back: not where it is in memory, or is no ready item.

@@ -243,11 +243,11 @@ class Queue(Contents):
 
         :param timeout: seconds until the sweeper takes the item back; None for
             the queue's ``reserve_timeout``
-        :returns: None where nothing is ready, or the consumer already holds
-            ``prefetch`` items of this queue
+        :returns: None where nothing is ready, or the consumer already holds as
+            many items of this queue as it may
         """
         held = consumer.held.get(self.name)
-        if held is not None and len(held) >= self.settings.prefetch:
+        if held is not None and len(held) >= (consumer.prefetch or self.settings.prefetch):
             return None
         deliveries = 1
         if self.detour:
@@ -368,6 +368,11 @@ class Queue(Contents):
         """The consumer gives the item back: ready again at the old place, after ``delay`` seconds."""
         self.cancelled += 1
         self._return(reservation, delay)
+
+    def take_out(self, reservation: Reservation) -> bytes:
+        """End a reservation whose item, which is returned, the caller puts somewhere else."""
+        self._release(reservation)
+        return reservation.record
 
     def time_out(self, reservation: Reservation) -> None:
         """The deadline of the reservation passed: ready again at the old place, unless the settings say otherwise."""

@@ -42,7 +42,7 @@ _EXPTIME: Final = Struct(">i")
 _FLAGS_AND_EXPTIME: Final = Struct(">Ii")
 _ARITHMETIC: Final = Struct(">QQI")
 _U64: Final = Struct(">Q")
-_GET_OPTIONS: Final = (b"abort", b"as", b"close", b"delay", b"open", b"peek", b"t")
+_GET_OPTIONS: Final = (b"abort", b"as", b"close", b"delay", b"open", b"peek", b"prefetch", b"t")
 _NEVER_CREATE: Final = 0xFFFFFFFF
 
 _REASONS: Final = {

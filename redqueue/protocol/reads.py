@@ -212,6 +212,8 @@ class Reading:
         session = self._session
         consumer = self._consumer(group[0])
         for key in group:
+            if key.prefetch:
+                consumer.prefetch = key.prefetch
             if key.closes or key.aborts:
                 self._end_reservations(key, consumer)
         lines: list[Key] = []
@@ -312,7 +314,7 @@ class Reading:
 
 def _is_full(consumer: Consumer, name: bytes, queue: Queue | None) -> bool:
     held = consumer.held.get(name)
-    return held is not None and queue is not None and len(held) >= queue.settings.prefetch
+    return held is not None and queue is not None and len(held) >= (consumer.prefetch or queue.settings.prefetch)
 
 
 class Values(Reading):

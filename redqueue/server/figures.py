@@ -138,6 +138,8 @@ class ServerFigures:
             ("listen_disabled_num", self._listeners.waits),
             ("idle_kicks", connections.idle_kicks),
             ("command_timeouts", connections.command_timeouts),
+            ("auth_timeouts", 0 if connections.doorway is None else connections.doorway.timeouts),
+            ("tls_handshake_errors", self._listeners.failed_handshakes),
             ("bytes_read", self.service.bytes_read),
             ("bytes_written", commit.bytes_written),
             ("limit_maxbytes", self.options.max_bytes),

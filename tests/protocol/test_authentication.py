@@ -293,6 +293,16 @@ def test_every_other_frame_is_refused(frame: bytes) -> None:
     assert not server.service.broker.queues
 
 
+@pytest.mark.parametrize("name", ["sasl_auth", "set", "get"])
+def test_a_long_frame_is_refused_at_its_head_and_not_kept(name: str) -> None:
+    client = GatedServer().connect()
+    frame = request(name, b"PLAIN", b"\0alice\0" + b"x" * 1_000_000)
+    assert [each.status for each in responses(client.say(frame[:500_000]))] == [AUTH_ERROR]
+    assert kept(client.session) == 0
+    assert client.say(frame[500_000:]) == b""
+    assert responses(client.say(plain(b"alice", b"secret")))[0].status == 0
+
+
 def test_the_version_is_told_as_memcached_does() -> None:
     client = GatedServer().connect()
     assert responses(client.say(request("version")))[0].value == b"1.2.3"

@@ -184,6 +184,44 @@ class TestRedrive:
         assert operator(server).say(b"redrive q.dead\r\nget q\r\n") == b"NOT_FOUND\r\nEND\r\n"
 
 
+class TestSetAside:
+    def test_it_is_a_dead_letter_that_can_go_back(self) -> None:
+        client = operator(Server())
+        put(client, b"q", b"a")
+        assert client.say(b"get q\r\nmd q x\r\nmd q x\r\nget q q.dead/peek\r\nredrive q.dead\r\nget q\r\n") == (
+            b"VALUE q 0 1\r\na\r\nEND\r\nHD\r\nNF\r\nVALUE q.dead/peek 0 1\r\na\r\nEND\r\n"
+            b"OK\r\nVALUE q 0 1\r\na\r\nEND\r\n"
+        )
+
+    def test_a_dead_letter_stays_one(self) -> None:
+        client = operator(Server())
+        put(client, b"q", b"a")
+        assert client.say(b"get q\r\nmd q x\r\nget q.dead\r\nmd q.dead x\r\nget q.dead\r\n") == (
+            b"VALUE q 0 1\r\na\r\nEND\r\nHD\r\nVALUE q.dead 0 1\r\na\r\nEND\r\nNS\r\nVALUE q.dead 0 1\r\na\r\nEND\r\n"
+        )
+
+    def test_behind_a_change_that_is_not_committed(self) -> None:
+        server = Server(QueueSettings(prefetch=2))
+        client, other = server.connect(), server.connect()
+        put(client, b"q", b"a")
+        put(client, b"q", b"b")
+        client.say(b"get q\r\n")
+        other.send(b"replace q 0 0 1\r\nc\r\n")
+        assert (
+            client.say(b"md q x\r\nget q.dead q\r\n") == b"HD\r\nVALUE q.dead 0 1\r\na\r\nVALUE q 0 1\r\nc\r\nEND\r\n"
+        )
+
+    def test_a_failed_one_is_ready_again(self) -> None:
+        server = Server()
+        client = server.connect()
+        put(client, b"q", b"a")
+        client.say(b"get q\r\n")
+        server.fails = True
+        assert client.say(b"md q x\r\n") == b"SERVER_ERROR out of memory storing object\r\n"
+        server.fails = False
+        assert client.say(b"get q.dead q\r\n") == b"VALUE q 0 1\r\na\r\nEND\r\n"
+
+
 def test_read_only() -> None:
     server = Server(QueueSettings(prefetch=2))
     client = operator(server)

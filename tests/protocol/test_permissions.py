@@ -361,6 +361,16 @@ def test_users_with_the_same_grants_share_what_is_remembered_and_others_do_not()
     assert not server.service.requests.known
 
 
+def test_lines_that_others_have_made_known_are_no_way_in() -> None:
+    server = GatedServer()
+    trusted = server.connect_as(None)
+    for line in (b"set q 0 0 1\r\na\r\n", b"get q\r\n", b"delete q\r\n", b"mg q v c\r\n", b"md q C5\r\n"):
+        for _ in range(2):
+            trusted.say(line)
+        assert server.connect_as(user("reader=other")).say(line).startswith(DENIED)
+        assert trusted.session.known_heads or trusted.session.known
+
+
 def test_many_sets_of_grants_do_not_pile_up() -> None:
     server = GatedServer()
     for number in range(1000):

@@ -128,6 +128,21 @@ def test_a_crowd_that_says_nothing_keeps_nobody_out(tmp_path: Path, users: Path)
             sock.close()
 
 
+def test_a_flood_before_authentication_takes_no_memory(server: ServerProcess) -> None:
+    with connect_as(server, "alice", "secret"):
+        pass
+    before = server.resident_bytes()
+    for junk in (b"set auth 0 0 2000000000\r\n" + b"x" * 1_000_000, b"\x80\x01" + bytes(6) + b"\x7f" * 1_000_000):
+        wires = [server.connect() for _ in range(20)]
+        for wire in wires:
+            wire.send(junk)
+        for wire in wires:
+            wire.close()
+    with connect_as(server, "alice", "secret") as alice:
+        assert alice.stats()["total_items"] == "0"
+    assert server.resident_bytes() < before + (10 << 20)
+
+
 def test_a_dear_hash_keeps_nobody_waiting_and_a_fleet_costs_one(tmp_path: Path) -> None:
     path = tmp_path / "users"
     path.write_text(f"alice {hash_password(b'secret')} admin=#\n")  # as redqueue passwd makes it

@@ -101,6 +101,11 @@ def test_a_client_of_the_openssl_command_is_served(tmp_path: Path, certificates:
             check=False,
         )
         assert done.stdout.startswith(b"VERSION ")
+        with Secured(server.port, certificates.client()) as wire:
+            wire.socket.unwrap()  # type: ignore[attr-defined]
+        with Secured(server.port, certificates.client()) as wire:
+            wait_until(lambda: wire.stats()["curr_connections"] == "1")
+        assert "WARNING" not in server.log
 
 
 def test_who_speaks_plain_text_is_told_off_in_the_log(tmp_path: Path, certificates: Certificates) -> None:
