@@ -114,6 +114,7 @@ def test_the_keys_can_be_turned_off(visit: Visits) -> None:
     page.get_by_role("button", name="Keyboard shortcuts").click()
     page.get_by_label("These keys are in use").check()
     page.keyboard.press("Escape")
+    expect(page.locator("dialog")).to_have_count(0)
     page.keyboard.press("?")
     expect(page.locator("dialog")).to_be_visible()
 

@@ -1,5 +1,5 @@
 // Keyboard shortcuts: single keys outside of fields, and "g" followed by another key.
-import { useEffect, useRef } from "./dom.js";
+import { useLayoutEffect, useRef } from "./dom.js";
 
 const FIRST_KEY_MS = 1200;
 
@@ -31,7 +31,7 @@ export function setKeys(isOn) {
 export function useKeys(actions) {
   const current = useRef(actions);
   current.current = actions;
-  useEffect(() => {
+  useLayoutEffect(() => {
     let first = "";
     let firstAt = 0;
     function onKey(event) {
