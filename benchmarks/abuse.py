@@ -69,10 +69,9 @@ def main() -> int:
     parser.add_argument("--only", action="append", choices=sorted(KINDS), help="this kind of abuse; may be repeated")
     parser.add_argument("--reliable", default="yes", choices=("no", "yes", "sync"), help="of the server (default: yes)")
     parser.add_argument(
-        "--nice",
-        type=int,
-        default=0,
-        help="priority of the server and the measuring clients; below 0, as root, where others use the machine, too",
+        "--realtime",
+        action="store_true",
+        help="as root: server and measuring clients go before everything else, where others use the machine, too",
     )
     parser.add_argument("--directory", type=existing_directory, default=None, help="where the journal goes")
     arguments = parser.parse_args()
@@ -85,8 +84,8 @@ def main() -> int:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=arguments.directory)))
         setting = Setting(OURS, arguments.reliable, (f"--reliable={arguments.reliable}",))
         server = stack.enter_context(Server(setting, directory / "log", own))
-        if arguments.nice:
-            os.setpriority(os.PRIO_PROCESS, server.pid, arguments.nice)
+        if arguments.realtime:
+            os.sched_setscheduler(server.pid, os.SCHED_RR, os.sched_param(1))
         if other is not None:
             os.sched_setaffinity(0, {other})
         for _ in range(arguments.rounds):
@@ -94,13 +93,13 @@ def main() -> int:
             for kind, column in columns.items():
                 with attack([kind] if kind != ALONE else [], server.address, other):
                     time.sleep(SETTLE_SECONDS)
-                    if arguments.nice:
-                        os.setpriority(os.PRIO_PROCESS, 0, arguments.nice)
+                    if arguments.realtime:
+                        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
                     cpu, started = server.cpu_seconds(), time.monotonic()
                     times = answer_times(server.address, arguments.seconds)
                     busy = (server.cpu_seconds() - cpu) / (time.monotonic() - started)
-                    if arguments.nice:
-                        os.setpriority(os.PRIO_PROCESS, 0, 0)
+                    if arguments.realtime:
+                        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
                 p99 = times[len(times) * 99 // 100]
                 base = base or p99
                 column.append((times[len(times) // 2], p99, p99 / base, busy))

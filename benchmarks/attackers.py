@@ -22,7 +22,8 @@ FLOODS = 8
 SCRIPT = b"set flood 0 0 64\r\n" + b"x" * 64 + b"\r\nget flood\r\ndelete flood\r\n"
 SMALL = b"get none\r\ndelete none\r\nversion\r\nmn\r\n"
 REFUSED = 64 << 20
-RECEIVE_BYTES = 1 << 18
+RECEIVE_BYTES = SEND_BYTES = 1 << 16
+"""Not more, as the kernel copies these in one go, and the measuring clients share the attackers' CPU."""
 
 
 def slow_loris(address: Address) -> None:
@@ -119,7 +120,7 @@ def _stream(address: Address, script: bytes, reads: bool) -> None:
                         end(client)
                         continue
                     if events & selectors.EVENT_WRITE:
-                        sent[client] = (sent[client] + client.send(view[sent[client] :])) % len(script)
+                        sent[client] = (sent[client] + client.send(view[sent[client] :][:SEND_BYTES])) % len(script)
                         taken[client] = time.monotonic()
                 except BlockingIOError:
                     pass

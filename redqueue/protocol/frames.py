@@ -13,6 +13,10 @@ REQUEST = 0x80
 """The first byte of every request."""
 
 
+TURN_FRAMES = 4096
+"""Bytes of frames that are begun before others have their turn: at most 170 of them."""
+
+
 class Frames:
     """What a session that speaks the binary protocol is in the middle of, from its first byte to its last.
 
@@ -55,7 +59,8 @@ class Frames:
         session = self._session
         pos = 0
         end = len(data)
-        while pos < end:
+        limit = min(end, TURN_FRAMES)
+        while pos < limit:
             if data[pos] != REQUEST:
                 session.counters.malformed_requests += 1
                 session.close_after_reply("a binary request that does not begin with 0x80")
@@ -92,6 +97,8 @@ class Frames:
             if session.stalled or session.closing:
                 session.keep_first(data[pos:])
                 return
+        if pos < end:
+            session.wait_for_turn(data[pos:])
 
     def _check(self, operation: Operation | None, key: int, extras: int, body: int) -> tuple[int, bytes]:
         """The status to refuse a frame with whose parts have these lengths, and the reason; 0 for a good one."""

@@ -39,6 +39,7 @@ from redqueue.server.build import is_compiled
 from redqueue.server.connection import Connection, Connections
 from redqueue.server.figures import ServerFigures
 from redqueue.server.group_commit import GroupCommit
+from redqueue.server.local_client import LocalClients
 from redqueue.server.sweep import Sweeper
 from redqueue.server.tcp import Listeners
 
@@ -93,6 +94,7 @@ class Server:
         self._broker.max_queues = self._options.max_queues
         self._service = Service(self._broker, Requests(COMMANDS, self._options.max_item_size), self, CODECS)
         self._commit = GroupCommit(asyncio_loop.call_soon, self._service, self._journal, self._options.max_disk)
+        self._local_clients = LocalClients(self._service, self._commit)
         self._figures = ServerFigures(
             self._options,
             self._connections,
@@ -247,6 +249,7 @@ class Server:
         self._broker.ending = True
         for connection in self._connections:
             connection.end_input()
+        self._local_clients.end()
         self._commit.when_idle(self._close_connections)
 
     def _close_connections(self) -> None:
