@@ -13,7 +13,7 @@ ARGS ?=
 # Arguments for pytest, for instance: make test PYTEST_ARGS="-k options"
 PYTEST_ARGS ?=
 
-.PHONY: help serve test test-all test-compiled lint bench bench-backlog crash fuzz clean
+.PHONY: help serve test test-all test-compiled lint bench bench-celery bench-backlog crash fuzz clean
 
 help:
 	@echo "make serve      install and run the daemon on 127.0.0.1:12345, journal in ./log (ARGS=... for its options);"
@@ -25,6 +25,7 @@ help:
 	@echo "make crash      kill -9 under load against a ledger (ROUNDS=200 SEED=1 RELIABLE=both), power failures on a made-up disk (LIVES=40)"
 	@echo "make fuzz       random conversations with the protocol layer (MINUTES=60 SEED=1)"
 	@echo "make bench      compare speed with memcached, beanstalkd and redis, those that are installed"
+	@echo "make bench-celery  compare Celery on RedQueue, redis-server and rabbitmq-server, those that are installed"
 	@echo "make bench-backlog  measure what a long backlog costs: memory, speed, disk, recovery, pauses"
 	@echo "make clean      remove .venv and what the tools leave behind, but no journal"
 
@@ -82,8 +83,12 @@ fuzz: $(VENV)/.redqueue-test
 bench: $(VENV)/.redqueue
 	$(BIN)/python build_backend/compiled_copy.py run benchmarks.compare
 
+bench-celery: $(VENV)/.redqueue-test
+	$(PIP) install redis
+	$(BIN)/python build_backend/compiled_copy.py run benchmarks.celery
+
 bench-backlog: $(VENV)/.redqueue
 	$(BIN)/python -m benchmarks.backlog
 
 clean:
-	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist *.egg-info .hypothesis .schemathesis .mypy_cache .pytest_cache .ruff_cache

@@ -56,7 +56,14 @@ class Program:
 
 
 def _redqueue(executable: str, port: int, directory: Path, options: tuple[str, ...]) -> list[str]:
-    return [executable, str(ROOT / "bin" / "redqueue_server.py"), "--port=0", f"--logdir={directory}", *options]
+    return [
+        executable,
+        str(ROOT / "bin" / "redqueue_server.py"),
+        "--port=0",
+        "--http_port=0",
+        f"--logdir={directory}",
+        *options,
+    ]
 
 
 def _memcached(executable: str, port: int, directory: Path, options: tuple[str, ...]) -> list[str]:

@@ -24,7 +24,18 @@ from redqueue_build import choice, obstacle
 
 ROOT = Path(__file__).resolve().parent.parent
 MADE_OF = ("redqueue/**/*.py", "bin/*.py", "build_backend/*.py", "pyproject.toml", "setup.py")
-TREE = ("tests", "docs", "benchmarks", "bin", "README.md", "Makefile", "pyproject.toml", "setup.py", "build_backend")
+TREE = (
+    "tests",
+    "contrib",
+    "docs",
+    "benchmarks",
+    "bin",
+    "README.md",
+    "Makefile",
+    "pyproject.toml",
+    "setup.py",
+    "build_backend",
+)
 KEPT = 3
 """Copies that stay: a server may still be running from an older one."""
 

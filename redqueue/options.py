@@ -34,6 +34,20 @@ def parse_store(text: str) -> str:
     return text
 
 
+ANY_PORT = "any"
+NO_PORT = "0"
+
+
+def parse_http_port(text: str) -> str:
+    """A port, :data:`NO_PORT` for none, or :data:`ANY_PORT` for any free one."""
+    word = text.strip().lower()
+    if word == ANY_PORT:
+        return word
+    if not (word.isascii() and word.isdigit() and int(word) <= 65535):
+        raise BadOption(f"wants a port from 1 to 65535, any for any free one, or 0 for none, not {text!r}")
+    return str(int(word))
+
+
 @dataclass(frozen=True)
 class Network:
     """Where clients connect"""
@@ -43,6 +57,30 @@ class Network:
         "12345", parse_whole, "PORT", "port to listen on; 0: any free one, named in the ready line", 0, 65535
     )
     unix_socket: str = option("", str, "PATH", "listen on this Unix socket as well; empty: none")
+    http_host: str = option(
+        "127.0.0.1", str, "ADDRESS", "address or name to listen on for the web page, the JSON API and the metrics"
+    )
+    http_port: str = option(
+        "12346",
+        parse_http_port,
+        "PORT",
+        "port for the web page, the JSON API and the metrics; any: any free one, named in the log; 0: none",
+    )
+    http_allowed_hosts: str = option(
+        "",
+        str,
+        "NAMES",
+        "names, with commas between them, under which the web page is reached, besides IP addresses, localhost, "
+        "http_host and the name of the machine; others are refused, since a page elsewhere may have them point here",
+    )
+    metrics_queues: int = option(
+        "200",
+        parse_whole,
+        "N",
+        "queues that have metrics of their own in /metrics; the others are summed up in one named other",
+        0,
+        100_000,
+    )
 
 
 @dataclass(frozen=True)
@@ -149,6 +187,53 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Security:
+    """Who may do what, and encryption"""
+
+    users: str = option(
+        "",
+        str,
+        "FILE",
+        "the users, with their passwords and roles, as `redqueue passwd` writes it: clients must authenticate; empty: "
+        "anybody may do anything",
+    )
+    auth_timeout: float = option(
+        "10s", parse_duration, "DURATION", "how long a client may take to authenticate, handshakes included", 0.1, 3600
+    )
+    trust_unix_socket: bool = option(
+        "no",
+        parse_switch,
+        "yes|no",
+        "whether clients on the Unix socket may do anything without authentication, where others need it: its file's "
+        "permissions protect it",
+    )
+    tls_cert: str = option(
+        "",
+        str,
+        "FILE",
+        "the server's certificate in PEM, with those that vouch for it behind it: port speaks TLS, unless tls_port is "
+        "set; empty: no TLS",
+    )
+    tls_key: str = option("", str, "FILE", "the private key of tls_cert, in PEM; empty: it is in the same file")
+    tls_port: int = option(
+        "0", parse_whole, "PORT", "speak TLS on this port, and plain text on port; 0: TLS on port", 0, 65535
+    )
+    tls_client_ca: str = option(
+        "",
+        str,
+        "FILE",
+        "certificates, in PEM, of those who vouch for clients: each client needs one from them; empty: none needs any",
+    )
+    tls_client_user: bool = option(
+        "no",
+        parse_switch,
+        "yes|no",
+        "whether the common name in a client's certificate is that of a user, who needs no password then",
+    )
+    tls_min_version: str = option("1.2", one_of("1.2", "1.3"), "1.2|1.3", "the oldest version of TLS that is spoken")
+
+
+@dataclass(frozen=True)
 class Queues:
     """The settings of queues that no table of their own says otherwise of"""
 
@@ -220,11 +305,39 @@ class Process:
     """The process"""
 
     config: str = option("", str, "FILE", "a TOML file with options, named as here, and with tables for queues")
-    verbose: bool = option("no", parse_switch, "yes|no", "log more, as `verbosity 1` does")
+    daemonize: bool = option(
+        "no",
+        parse_switch,
+        "yes|no",
+        "go on in the background; the command ends with status 0 when the server is ready, or with 1 and the reason",
+    )
+    pid_file: str = option(
+        "", str, "PATH", "write the pid into this file; a second server with the same file does not start; empty: none"
+    )
+    user: str = option(
+        "", str, "NAME", "started as root: run as this user once the ports are bound; empty: whoever started it"
+    )
+    group: str = option("", str, "NAME", "with user: run as this group; empty: that of the user")
 
 
 @dataclass(frozen=True)
-class Options(Process, Queues, Limits, Storage, Network):
+class Logging:
+    """What is logged, and where"""
+
+    log_level: str = option(
+        "info", one_of("debug", "info", "warning", "error"), "debug|info|warning|error", "log this and what is graver"
+    )
+    log_format: str = option(
+        "text", one_of("text", "json"), "text|json", "lines for people, or one JSON object a line for programs"
+    )
+    log_file: str = option(
+        "", str, "PATH", "the log is appended to this file, which SIGHUP reopens; empty: standard error"
+    )
+    verbose: bool = option("no", parse_switch, "yes|no", "the same as log_level=debug; `verbosity 1` does it too")
+
+
+@dataclass(frozen=True)
+class Options(Logging, Process, Queues, Security, Limits, Storage, Network):
     """The options in force. Durations are seconds, sizes bytes.
 
     Dataclasses take the fields of their bases from the last one on, so the groups stand here in reverse.
@@ -244,7 +357,7 @@ class Options(Process, Queues, Limits, Storage, Network):
 
 LEAST_SEGMENTS = 4
 """Segments that ``max_disk`` must have room for: two of the journal at work, and as many to move living items to."""
-GROUPS = (Network, Storage, Limits, Queues, Process)
+GROUPS = (Network, Storage, Limits, Security, Queues, Process, Logging)
 OPTIONS = tuple(Option(each.name, str(group.__doc__), **each.metadata) for group in GROUPS for each in fields(group))
 QUEUE_TABLES = "queue"
 """In a file, the table of the tables of single queues (:mod:`redqueue.config.queue_tables`)."""

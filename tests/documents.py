@@ -24,6 +24,7 @@ from pathlib import Path
 from tests.server_process import ROOT, Wire, wait_until
 
 WRITTEN_PORT = "12345"
+WRITTEN_HTTP_PORT = "12346"
 _FENCE = re.compile(r"^```(\w*) *([^\n`]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _CHECKER = doctest.OutputChecker()
 _DOCTEST_OPTIONS = doctest.ELLIPSIS | doctest.REPORT_NDIFF
@@ -51,9 +52,9 @@ class Block:
         """Where it is, for messages."""
         return f"{self.document}:{self.line}"
 
-    def on_port(self, port: int) -> str:
-        """The text, with the port that a test's server has in place of the default one."""
-        return self.text.replace(WRITTEN_PORT, str(port))
+    def on_port(self, port: int, http_port: int = 0) -> str:
+        """The text, with the ports that a test's server has in place of the default ones."""
+        return self.text.replace(WRITTEN_PORT, str(port)).replace(WRITTEN_HTTP_PORT, str(http_port))
 
 
 def blocks(document: str) -> list[Block]:
@@ -73,14 +74,14 @@ def blocks(document: str) -> list[Block]:
 class PythonSession:
     """Runs ``pycon`` blocks one after another, as one session."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, port: int, http_port: int = 0) -> None:
+        self._ports = port, http_port
         self._globals: dict[str, object] = {}
 
     def run(self, block: Block) -> None:
         """Run a block; a difference between its output and what is written fails."""
         test = doctest.DocTestParser().get_doctest(
-            block.on_port(self._port), self._globals, block.place, block.document, block.line - 1
+            block.on_port(*self._ports), self._globals, block.place, block.document, block.line - 1
         )
         assert test.examples, f"{block.place}: no examples"
         test.globs = self._globals
@@ -98,7 +99,7 @@ class ConsoleSession:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.port = free_port()
+        self.port, self.http_port = free_port(), free_port()
         self._commands = 0
         self._groups: list[int] = []
         commands = directory / "commands"
@@ -113,6 +114,7 @@ class ConsoleSession:
             "PATH": f"{commands}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
             "REDQUEUE_PORT": str(self.port),
+            "REDQUEUE_HTTP_PORT": str(self.http_port),
         }
 
     def __enter__(self) -> ConsoleSession:
@@ -125,7 +127,8 @@ class ConsoleSession:
 
     def run(self, block: Block) -> None:
         """Run a block's commands; each must put out what is written below it."""
-        commands = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block.on_port(self.port), re.MULTILINE)
+        text = block.on_port(self.port, self.http_port)
+        commands = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", text, re.MULTILINE)
         assert commands, f"{block.place}: no commands"
         for command, expected in commands:
             self._run(command, expected, block.place)

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from redqueue.journal import failed, log, recovery, removal
+from redqueue.journal import failed, recovery, removal
 from redqueue.journal import segment as seg
 
 SECTOR = 512
@@ -97,7 +97,7 @@ class Disk:
     def installed(self) -> Iterator[Disk]:
         """The journal's modules use this disk."""
         with pytest.MonkeyPatch.context() as patched:
-            for module in (seg, log, recovery, failed, removal):
+            for module in (seg, recovery, failed, removal):
                 patched.setattr(module, "os", self)
             patched.setattr(seg, "pwrite", self.pwrite)
             patched.setattr(seg, "_datasync", self.fdatasync)

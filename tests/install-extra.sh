@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests marked "extra" need: clients in other languages and the peers of the benchmark.
+# Installs what the tests marked "extra" need: clients in other languages, the peers of the
+# benchmark, and what looks at the files in contrib/.
 # usage: tests/install-extra.sh PYTHON, the interpreter that gets pylibmc and that extensions are compiled for;
 # Node's clients go beside its packages
 #
@@ -9,9 +10,10 @@ set -euo pipefail
 python=${1:?usage: $0 PYTHON}
 packages=(
     memcached beanstalkd redis-server gcc libc6-dev
-    php-cli php-memcached libcache-memcached-perl libmemcached-tools netcat-openbsd
+    php-cli php-memcached libcache-memcached-perl libmemcached-tools libsasl2-modules netcat-openbsd
+    curl prometheus shellcheck strace systemd
 )
-services=(memcached beanstalkd redis-server)
+services=(memcached beanstalkd redis-server prometheus prometheus-node-exporter)
 
 is_installed() {
     [[ $(dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null) == installed ]]

@@ -45,13 +45,18 @@ class ServerProcess:
     """``bin/redqueue_server.py`` with its journal in ``logdir``.
 
     Use as a context manager: it is started and ready inside, killed at the end
-    if it still runs. Options are keyword arguments: ``ServerProcess(tmp_path, reliable="sync")``.
+    if it still runs. Options are keyword arguments: ``ServerProcess(tmp_path, reliable="sync")``. It has no
+    web page unless it gets ``http_port="any"``; then :attr:`url` is where that is.
+
+    :ivar command: what is run, before the options
+    :ivar inherited: descriptors that it gets
     """
 
     def __init__(self, logdir: Path, **options: object) -> None:
         self.logdir = logdir
         self.command = [sys.executable, str(ROOT / "bin" / "redqueue_server.py")]
-        self._options = {"port": 0, "logdir": logdir, **options}
+        self._options = {"port": 0, "http_port": 0, "logdir": logdir, **options}
+        self.inherited: list[int] = []
         self._lines: list[str] = []
         self.process: subprocess.Popen[str]
         self.host = ""
@@ -74,6 +79,7 @@ class ServerProcess:
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
+            pass_fds=self.inherited,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -81,19 +87,33 @@ class ServerProcess:
     def start(self) -> None:
         """Start the process and wait for its ready line."""
         self.launch()
-        wait_until(lambda: self._ready() or self.process.poll() is not None, START_SECONDS, "the ready line")
-        assert self._ready(), self.log
+        wait_until(lambda: self.is_ready() or self.process.poll() is not None, START_SECONDS, "the ready line")
+        assert self.is_ready(), self.log
 
     def _read(self) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self._lines.append(line)
 
-    def _ready(self) -> bool:
+    def is_ready(self) -> bool:
+        """Whether it has written its ready line, which tells where it listens."""
         match = re.search(r"RedQueue \S+ ready on (\S+):(\d+)\s", self.log)
         if match:
             self.host, self.port = match[1], int(match[2])
         return bool(match)
+
+    @property
+    def url(self) -> str:
+        """Where its web page is, with a slash at the end."""
+        wait_until(lambda: "the web page is on" in self.log, what="the address of the web page")
+        match = re.search(r"the web page is on (\S+)", self.log)
+        assert match
+        return match[1]
+
+    @property
+    def http_port(self) -> int:
+        """The port of its web page."""
+        return int(self.url.rstrip("/").rpartition(":")[2])
 
     @property
     def log(self) -> str:

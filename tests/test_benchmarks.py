@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -329,3 +330,22 @@ def test_failed_connections_are_counted_and_the_others_go_on() -> None:
     assert outcome.requests == len(outcome.latencies) == 3
     for connection in theirs:
         connection.close()
+
+
+def test_what_asking_over_http_costs_is_measured() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.web", "--queues=30", "--rounds=1"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(rows(done.stdout)) >= 5
+
+
+def test_celery_on_redqueue_alone() -> None:
+    command = [sys.executable, "-m", "benchmarks.celery", "--only=redqueue", "--tasks=30", "--rounds=1"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert re.search(r"^\| redqueue \S+ .* 1\.00 \|$", run.stdout, re.MULTILINE), run.stdout

@@ -33,6 +33,14 @@ def test_it_has_nothing_that_mypyc_compiles_without_a_word_and_wrongly(name: str
             assert len(names) == len(set(names)), f"line {node.lineno}: one name for exceptions of different classes"
 
 
+@pytest.mark.parametrize("name", COMPILED)
+def test_its_constants_are_final_for_else_each_use_is_looked_up(name: str) -> None:
+    module = ast.parse((ROOT / name).read_text())
+    for node in module.body:
+        if isinstance(node, ast.Assign) and not isinstance(node.value, ast.Subscript):  # which names a type
+            assert ast.unparse(node.targets[0]) == "log", f"line {node.lineno}: write it NAME: Final = ..."
+
+
 def test_a_copy_belongs_to_its_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for entry in ("redqueue", "bin", "build_backend"):
         shutil.copytree(ROOT / entry, tmp_path / entry, ignore=shutil.ignore_patterns("__pycache__"))

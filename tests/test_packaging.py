@@ -70,7 +70,9 @@ def test_it_runs_in_an_empty_directory(environment: Path, compiled: str, tmp_pat
     port = free_port()
     log = tmp_path / "stderr"
     with log.open("w") as file:
-        server = subprocess.Popen([*command, f"--port={port}"], cwd=tmp_path, env=variables, stderr=file)
+        server = subprocess.Popen(
+            [*command, f"--port={port}", "--http_port=0"], cwd=tmp_path, env=variables, stderr=file
+        )
     try:
         wait_until(lambda: "ready on" in log.read_text() or server.poll() is not None)
         with Wire("127.0.0.1", port) as wire:

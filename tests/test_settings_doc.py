@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from redqueue.config.load import load
-from redqueue.config.queue_tables import settings_book
 from redqueue.engine.settings import QueueSettings, SettingsBook
-from redqueue.options import OPTIONS, Options
+from redqueue.options import OPTIONS
 from tests.documents import ConsoleSession, blocks
 from tests.server_process import ROOT, ServerProcess
 
@@ -28,13 +27,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def options(path: Path) -> Options:
-    return load([f"--config={path}"], {})
-
-
-@pytest.fixture
-def book(options: Options) -> SettingsBook:
-    return settings_book(options)
+def book(path: Path) -> SettingsBook:
+    return load([f"--config={path}"], {}).book
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,13 @@ import os
 import sys
 
 from redqueue import __version__
-from redqueue.cli import journal
+from redqueue.access.users import BadUsers
+from redqueue.cli import journal, passwd
 from redqueue.cli.command import CANNOT, CommandFailed, Formatter, Parser
 from redqueue.journal.lock import JournalInUse
 from redqueue.journal.reader import NoJournal
 
-COMMANDS = (journal,)
+COMMANDS = (journal, passwd)
 """The modules of the commands; each has ``add_parser(subparsers)``."""
 INTERRUPTED = 130
 
@@ -48,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
         return status
     except CommandFailed as error:
         return _say(str(error), error.status)
-    except (NoJournal, JournalInUse) as error:
+    except (NoJournal, JournalInUse, BadUsers) as error:
         return _say(str(error), CANNOT)
     except BrokenPipeError:  # whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

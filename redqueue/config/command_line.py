@@ -11,9 +11,15 @@ from redqueue import __version__
 from redqueue.config.kinds import BadOption
 from redqueue.options import OPTIONS
 
+CHECK, PRINT = "check", "print"
+_ACTIONS = {
+    "--check-config": (CHECK, "say whether the options and all files that they name are good, and start nothing"),
+    "--print-config": (PRINT, "print the options in force as a file for --config, each with where it comes from"),
+}
 
-def parse(arguments: Sequence[str]) -> dict[str, str]:
-    """The options on the command line, by name, as they are written.
+
+def parse(arguments: Sequence[str]) -> tuple[dict[str, str], str]:
+    """The options on the command line, by name, as they are written; and what to do instead of serving, or nothing.
 
     ``--help`` and ``--version`` print and exit.
 
@@ -21,9 +27,11 @@ def parse(arguments: Sequence[str]) -> dict[str, str]:
     :raises BadOption: with what to write instead
     """
     known, unknown = _parser().parse_known_args([_with_underscores(argument) for argument in arguments])
-    for argument in unknown:
-        raise BadOption(_unknown(argument))
-    return {name: text for name, text in vars(known).items() if text is not None}
+    if unknown:
+        raise BadOption("\n".join(map(_unknown, unknown)))
+    texts = vars(known)
+    action = texts.pop("action") or ""
+    return {name: text for name, text in texts.items() if text is not None}, action
 
 
 def nearest(name: str) -> str:
@@ -36,7 +44,9 @@ def _with_underscores(argument: str) -> str:
     if not argument.startswith("--"):
         return argument
     name, equals, value = argument.partition("=")
-    return "--" + name[2:].replace("-", "_") + equals + value
+    name = "--" + name[2:].replace("-", "_")
+    action = name.replace("_", "-")
+    return (action if action in _ACTIONS else name) + equals + value
 
 
 def _unknown(argument: str) -> str:
@@ -68,5 +78,7 @@ def _parser() -> argparse.ArgumentParser:
             group.add_argument(f"--{option.name}", metavar=option.form, help=help_text, nargs="?", const="yes")
         else:
             group.add_argument(f"--{option.name}", metavar=option.form, help=help_text)
+    for name, (action, help_text) in _ACTIONS.items():
+        parser.add_argument(name, dest="action", action="store_const", const=action, help=help_text)
     parser.add_argument("--version", action="version", version=f"RedQueue {__version__}")
     return parser

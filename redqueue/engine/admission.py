@@ -15,6 +15,9 @@ from redqueue.engine.queue import Queue
 from redqueue.engine.settings import DROP_OLDEST
 from redqueue.journal import record as rec
 
+DROP_MOST = 1000
+"""Items dropped for one put, unless it needs more."""
+
 
 def admit(queue: Queue, arrival: Arrival) -> bool:
     """Put an item, into the queue's children too where it has any: into all of them or none.
@@ -36,10 +39,14 @@ def admit(queue: Queue, arrival: Arrival) -> bool:
 
 def fits(queue: Queue, size: int) -> bool:
     """Whether an item of ``size`` bytes is within the queue's limits."""
+    return _is_within(queue, queue.items + 1, queue.bytes + size)
+
+
+def _is_within(queue: Queue, items: int, size: int) -> bool:
     settings = queue.settings
-    if settings.max_items and queue.items >= settings.max_items:
+    if settings.max_items and items > settings.max_items:
         return False
-    return not settings.max_bytes or queue.bytes + size <= settings.max_bytes
+    return not settings.max_bytes or size <= settings.max_bytes
 
 
 def has_room(queue: Queue, size: int) -> bool:
@@ -47,19 +54,15 @@ def has_room(queue: Queue, size: int) -> bool:
     if fits(queue, size):
         return True
     settings = queue.settings
-    if settings.overflow != DROP_OLDEST:
+    if settings.overflow != DROP_OLDEST or (settings.max_bytes and size > settings.max_bytes):
         return False
-    items = queue.items + 1 - settings.max_items if settings.max_items else 0
-    excess = queue.bytes + size - settings.max_bytes if settings.max_bytes else 0
-    oldest = queue.ready.first()
-    if oldest is not None and items <= 1 and excess <= rec.payload_size(oldest):
-        return True
-    for record in queue.ready:
+    items, total = queue.items + 1, queue.bytes + size
+    for dropped, record in enumerate(queue.ready, 1):
         if isinstance(record, int):
-            return False  # being read back, behind a start
+            return False  # being read back, behind a start or new settings
         items -= 1
-        excess -= rec.payload_size(record)
-        if items <= 0 and excess <= 0:
+        total -= rec.payload_size(record)
+        if _is_within(queue, items, total) or (dropped >= DROP_MOST and items <= queue.items and total <= queue.bytes):
             return True
     return False
 
@@ -119,9 +122,17 @@ def capped(queue: Queue, expires: int) -> int:
 
 
 def _make_room(queue: Queue, size: int) -> None:
-    """Drop the oldest ready items until there is room for ``size`` bytes."""
+    """Drop the oldest ready items until there is room for ``size`` bytes.
+
+    Where the limits have become much lower, each put drops some more than it brings.
+    """
+    items, total = queue.items, queue.bytes
+    dropped = 0
     while not fits(queue, size):
         _discard(queue, *queue.ready.take_first())
+        dropped += 1
+        if dropped >= DROP_MOST and queue.items < items and queue.bytes + size <= total:
+            return
 
 
 def _discard(queue: Queue, record: bytes, deliveries: int) -> None:

@@ -66,6 +66,23 @@ class Backlog:
             self._chunks.appendleft(added)
         self._size += len(added)
 
+    def remove(self, item_id: int) -> bool:
+        """Remove an item, wherever it stands; False where it is not there."""
+        start = self._start
+        for at, chunk in enumerate(self._chunks):
+            try:
+                i = chunk.index(item_id, start)
+            except ValueError:
+                start = 0
+                continue
+            del chunk[i]
+            self._size -= 1
+            if len(chunk) == start:
+                del self._chunks[at]
+                self._start = 0 if at == 0 else self._start
+            return True
+        return False
+
     def first(self, count: int) -> list[int]:
         """The first ``count`` ids, or as many as there are."""
         return [*islice(self, count)]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import enum
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
-from typing import Any
+from typing import Any, Final
 
 from redqueue.engine import admission, dead_letters, losses
 from redqueue.engine.arrival import Arrival
@@ -19,9 +19,9 @@ from redqueue.engine.subscriptions import Subscriptions
 from redqueue.engine.topics import Topics, is_child, is_pattern, parts, words
 from redqueue.journal import record as rec
 
-EVICT_MOST = 2000
+EVICT_MOST: Final = 2000
 """Items put out of memory in one turn."""
-EVICT_QUEUES = 1000
+EVICT_QUEUES: Final = 1000
 """Queues looked at for that in one turn."""
 
 
@@ -47,6 +47,7 @@ class Broker(Ledger):
 
     :ivar queues: by name; a name without a queue has no entry
     :ivar subscriptions: the children that exist
+    :ivar on_forget: called with each queue that is gone, whose figures go with it
     """
 
     def __init__(self, settings: QueueSettings | SettingsBook, clock: Clock, journal: Journal, memory: int = 0) -> None:
@@ -54,6 +55,7 @@ class Broker(Ledger):
         super().__init__(book, clock, journal, memory)
         self.queues: dict[bytes, Queue] = {}
         self.subscriptions = Subscriptions(self)
+        self.on_forget: list[Callable[[Queue], None]] = []
         self._resumptions: dict[Queue, _Resumption] = {}
         self._hand: Iterator[Queue] = iter(())
         self._share = 2 * self.window()
@@ -79,6 +81,8 @@ class Broker(Ledger):
             return  # it was forgotten before, while a flush that touched it was on its way to the journal
         del self.queues[queue.name]
         self.journal.close_queue(queue.number)
+        for tell in self.on_forget:
+            tell(queue)
 
     def restore(
         self, name: bytes, ids: array[int], heads: list[bytes], payload_bytes: int, fields: int, mortal: int
@@ -334,6 +338,13 @@ class Broker(Ledger):
         self._forget_resumption(queue)
         queue.resume()
 
+    def paused_seconds(self, queue: Queue) -> float | None:
+        """Seconds until a paused queue is resumed by itself; None where that is not to happen."""
+        resumption = self._resumptions.get(queue)
+        if resumption is None or resumption.deadline is None:
+            return None
+        return max(0.0, resumption.deadline - self.clock.now)
+
     def _forget_resumption(self, queue: Queue) -> None:
         resumption = self._resumptions.pop(queue, None)
         if resumption is not None:
@@ -381,6 +392,17 @@ class Broker(Ledger):
         """
         self.check_storage()
         return dead_letters.redrive(grave, most, receipt)
+
+    def redrive_one(self, grave: Queue, item_id: int, receipt: Any) -> bool:
+        """Put one dead letter back to where it came from.
+
+        :param grave: a settled queue
+        :param item_id: of a ready item that is in memory (:meth:`Queue.is_bringing_in`), or of none
+        :returns: whether there was such a letter, and it could go back
+        :raises StorageFailed: when the journal has failed
+        """
+        self.check_storage()
+        return dead_letters.redrive_one(grave, item_id, receipt)
 
     # -- sums ---------------------------------------------------------------
 

@@ -7,7 +7,11 @@ into the engine after having waited calls :meth:`Clock.tick` first.
 
 from __future__ import annotations
 
-import time
+from time import monotonic, time_ns
+from typing import Final
+
+_monotonic: Final = monotonic
+_time_ns: Final = time_ns
 
 
 class Clock:
@@ -24,13 +28,13 @@ class Clock:
     __slots__ = ("now", "wall")
 
     def __init__(self) -> None:
-        self.now = time.monotonic()
-        self.wall = time.time_ns()
+        self.now = _monotonic()
+        self.wall = _time_ns()
 
     def tick(self) -> None:
         """Look at the machine's clocks."""
-        self.now = time.monotonic()
-        self.wall = time.time_ns()
+        self.now = _monotonic()
+        self.wall = _time_ns()
 
 
 class ManualClock(Clock):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from redqueue.engine.deadlines import Deadlines
 
-SPARE_NAMES = 1000
+SPARE_NAMES: Final = 1000
 """Named consumers that may be kept though they have nothing."""
 
 
@@ -50,14 +50,16 @@ class Consumer:
     :ivar held: reservations by queue name, oldest first; a queue of which
         nothing is held has no entry.
     :ivar waits: how many waiters it has in the lines of queues
+    :ivar prefetch: how many items of a queue it may hold, as it said itself; 0 for the queue's setting
     """
 
-    __slots__ = ("closed", "held", "waits")
+    __slots__ = ("closed", "held", "prefetch", "waits")
 
     def __init__(self) -> None:
         self.waits = 0
         self.held: dict[bytes, list[Reservation]] = {}
         self.closed = False
+        self.prefetch = 0
 
     def oldest(self, queue: bytes) -> Reservation | None:
         """The oldest reservation held on ``queue``, or None."""
@@ -72,7 +74,7 @@ class Consumer:
                 reservation.queue.give_back(reservation)
 
 
-ANYBODY = Consumer()
+ANYBODY: Final = Consumer()
 """Holds nothing, and stands for whoever might ask."""
 
 
@@ -105,6 +107,10 @@ class NamedConsumers:
                 self._most = 2 * len(self._consumers) + SPARE_NAMES
             consumer = self._consumers[name] = Consumer()
         return consumer
+
+    def items(self) -> list[tuple[bytes, Consumer]]:
+        """Names and consumers."""
+        return [*self._consumers.items()]
 
     def in_use(self) -> list[bytes]:
         """The names of those that hold something or wait."""

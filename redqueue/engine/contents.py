@@ -11,6 +11,7 @@ from array import array
 from collections.abc import Callable
 from functools import partial
 from itertools import islice
+from typing import Final
 
 from redqueue.engine.consumer import Consumer
 from redqueue.engine.delayed import Delayed
@@ -20,12 +21,12 @@ from redqueue.engine.settings import DROP_OLDEST
 from redqueue.journal import record as rec
 from redqueue.journal.record import HAS_EXPIRY, HAS_PLACE, PUT_SIZE
 
-SWEEP_SECONDS = 1.0
+SWEEP_SECONDS: Final = 1.0
 """Expired items behind a head that lives on are looked for this often."""
-LOAD_MOST = 512
+LOAD_MOST: Final = 512
 """Items read back from the journal in one go."""
 
-_from_bytes = int.from_bytes
+_from_bytes: Final = int.from_bytes
 
 
 class Contents:
@@ -264,7 +265,30 @@ class Contents:
         if self.paused or not len(self.ready) or not self.is_settled() or self.head() is not None:
             return False
         held = consumer.held.get(self.name)
-        return len(self.ready) > 0 and (held is None or len(held) < self.settings.prefetch)
+        return len(self.ready) > 0 and (held is None or len(held) < (consumer.prefetch or self.settings.prefetch))
+
+    def is_bringing_in(self, item_id: int) -> bool:
+        """Whether a ready item is being read back: not where it is in memory, or is no ready item.
+
+        :raises StorageFailed: where it cannot be read
+        """
+        if self.unreadable:
+            reason, self.unreadable = self.unreadable, ""
+            raise StorageFailed(reason)
+        if self._load is not None:
+            return True
+        found = self.ready.remove(item_id)
+        if found is None:
+            return False
+        place, entry, deliveries = found
+        self.detour = True
+        if not isinstance(entry, int):
+            self.ready.insert(entry, deliveries)
+            return False
+        self.ready.insert_cold(item_id, place, deliveries)
+        self._load = load = object()
+        self.ledger.journal.read([item_id], partial(self._read_back, load, [item_id], False))
+        return True
 
     def when_read_back(self, then: Callable[[], None]) -> None:
         """Have ``then`` called once what is being read back is here, or cannot be read."""

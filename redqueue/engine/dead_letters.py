@@ -11,22 +11,25 @@ import math
 from typing import Any
 
 from redqueue.engine.admission import fits
+from redqueue.engine.consumer import Reservation
 from redqueue.engine.queue import Queue
 from redqueue.journal import record as rec
+from redqueue.journal.record import HAS_ORIGIN
 
 REDRIVE_MOST = 1000
 """Letters looked at in one go."""
 
 
-def bury(queue: Queue, record: bytes, deliveries: int, losses: int) -> bool:
+def bury(queue: Queue, record: bytes, deliveries: int, losses: int, receipt: Any = None) -> bool:
     """Move an item that is in no container to the queue's dead letters.
 
     Limits do not hold for them, since the item would have to stay for ever or be lost.
 
+    :param receipt: handed back by ``rollback`` if the journal cannot take it
     :returns: False where that cannot be now, and nothing has happened
     """
     ledger = queue.ledger
-    grave = ledger.open(queue.settings.dead_letter_of(queue.name))
+    grave = _grave(queue)
     if grave is queue or ledger.failure or ledger.shortage or not (queue.is_settled() and grave.is_settled()):
         return False
     letter = rec.moved(record, grave.number, place=None, deliveries=losses, origin=ledger.origins.number_of(queue.name))
@@ -44,9 +47,38 @@ def bury(queue: Queue, record: bytes, deliveries: int, losses: int) -> bool:
         queue.count(record)
         queue.insert(record, deliveries)
 
-    ledger.effect(commit, rollback, None)
+    ledger.effect(commit, rollback, receipt)
     ledger.housekeeping()
     return True
+
+
+def can_bury(queue: Queue) -> bool:
+    """Whether the open batch has nothing that an item of the queue would have to wait for on its way.
+
+    :raises StorageFailed: when the journal has failed or its disk is full
+    """
+    queue.ledger.check_space()
+    return queue.is_settled() and _grave(queue).is_settled()
+
+
+def set_aside(queue: Queue, reservation: Reservation, receipt: Any) -> bool:
+    """A consumer says that its item is one that nobody can do: a dead letter.
+
+    The caller has seen by :func:`can_bury` that it can be one now.
+
+    :returns: False for an item that is among the dead letters already, which is ready again
+    """
+    record = queue.take_out(reservation)
+    is_letter = record[1] & HAS_ORIGIN
+    if not is_letter and bury(queue, record, reservation.deliveries, rec.deliveries(record), receipt):
+        return True
+    queue.insert(record, reservation.deliveries)
+    return False
+
+
+def _grave(queue: Queue) -> Queue:
+    grave: Queue = queue.ledger.open(queue.settings.dead_letter_of(queue.name))
+    return grave
 
 
 def redrive(grave: Queue, most: int, receipt: Any) -> bool:
@@ -63,6 +95,28 @@ def redrive(grave: Queue, most: int, receipt: Any) -> bool:
     if has_more:
         _Redrive(grave, most - moved)
     return moved > 0
+
+
+def redrive_one(grave: Queue, item_id: int, receipt: Any) -> bool:
+    """Put one dead letter back, as :func:`redrive` does.
+
+    :param grave: a settled queue
+    :param item_id: of a ready item that is in memory, or of none
+    :returns: whether there was such a letter, and it could go back
+    """
+    ledger = grave.ledger
+    found = grave.ready.remove(item_id)
+    if found is None:
+        return False
+    _, letter, deliveries = found
+    assert isinstance(letter, bytes)
+    name = ledger.origins.name_of(letter)
+    queue = None if name is None else ledger.open(name)
+    if queue is None or not fits(queue, rec.payload_size(letter)) or not queue.is_settled():
+        grave.insert(letter, deliveries)
+        return False
+    _send_back(grave, letter, deliveries, queue, receipt)
+    return True
 
 
 def _redrive_some(grave: Queue, most: int, receipt: Any) -> tuple[int, bool]:

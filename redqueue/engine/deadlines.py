@@ -6,9 +6,9 @@ import itertools
 import math
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
-from typing import Protocol
+from typing import Final, Protocol
 
-_REBUILD_ABOVE = 512
+_REBUILD_ABOVE: Final = 512
 
 
 class Timed(Protocol):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Callable, Iterator
-from heapq import heappop, heappush, heapreplace
+from heapq import heappop, heappush, heapreplace, merge
 
 from redqueue.engine.clock import Clock
 from redqueue.engine.deadlines import Deadlines
@@ -88,6 +88,11 @@ class Moments:
             yield pair & _ID_MASK
             yield from run[0::2]
 
+    def in_order(self) -> Iterator[tuple[int, int]]:
+        """The pairs, the earliest first; each costs little, however many there are."""
+        for pair in merge(sorted(self._near), *map(_pairs_of_run, self._runs)):
+            yield pair >> _ID_BITS, pair & _ID_MASK
+
     def _spill(self) -> None:
         near = self._near
         near.sort()
@@ -100,6 +105,14 @@ class Moments:
         moment, item_id = run.pop(), run.pop()
         number = 1 + max((number for _, number, _ in self._runs), default=0)
         heappush(self._runs, (moment << _ID_BITS | item_id, number, run))
+
+
+def _pairs_of_run(entry: tuple[int, int, array[int]]) -> Iterator[int]:
+    """A run's pairs, the earliest first."""
+    first, _, run = entry
+    yield first
+    for i in range(len(run) - 1, 0, -2):
+        yield run[i] << _ID_BITS | run[i - 1]
 
 
 class Delayed:
@@ -142,6 +155,12 @@ class Delayed:
     def __iter__(self) -> Iterator[bytes | int]:
         """The records, or the ids of those that are not in memory, in no order."""
         return (self._records.get(item_id, item_id) for item_id in self._moments.ids())
+
+    def in_order(self) -> Iterator[tuple[bytes | int, int, float]]:
+        """The record, or the id where that is not in memory, the deliveries so far and the monotonic moment of each
+        item, the earliest first; each costs little, however many there are."""
+        for moment, item_id in self._moments.in_order():
+            yield self._records.get(item_id, item_id), self._deliveries.get(item_id, 0), moment / 1e9
 
     def add(self, record: bytes, due: float, deliveries: int) -> None:
         """Keep an item until the monotonic moment ``due`` (seconds)."""

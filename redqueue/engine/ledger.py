@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 from redqueue.engine.arrival import Arrival
 from redqueue.engine.clock import Clock
@@ -17,9 +17,9 @@ from redqueue.engine.tokens import Tokens
 
 log = logging.getLogger(__name__)
 
-ITEM_COST = 64
+ITEM_COST: Final = 64
 """Bytes of memory an item takes besides its record: the object, its share of a container, malloc's rounding."""
-_WINDOW_MOST = 512 << 10
+_WINDOW_MOST: Final = 512 << 10
 """Bytes of a backlog that its queue keeps in memory, where all queues together have room."""
 
 
@@ -179,12 +179,16 @@ class Ledger:
         self._decide()
 
     def drain(self, on: bool) -> None:
-        """Take no new items while ``on``; gets and acknowledgements go on."""
+        """Take no new items while ``on``, because the server is to end.
+
+        Gets and acknowledgements go on, and so does what the engine moves itself: delayed items, those given back,
+        dead letters and their redrive. It has nothing to do with :meth:`set_readonly`: either is enough to refuse.
+        """
         self.draining = on
         self._decide()
 
     def set_readonly(self, on: bool) -> None:
-        """Take no new items while ``on``, as :meth:`drain` does."""
+        """Take no new items while ``on``, because an operator says so; otherwise as :meth:`drain`."""
         self.readonly = on
         self._decide()
 

@@ -29,7 +29,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, Final
 
 from redqueue.engine.arrival import Arrival
 from redqueue.engine.consumer import Consumer, Reservation, Waiter
@@ -38,13 +38,13 @@ from redqueue.engine.ledger import ITEM_COST, Ledger
 from redqueue.journal import record as rec
 from redqueue.journal.record import HAS_EXPIRY, PUT, PUT_HEAD, PUT_SIZE
 
-IDLE_SECONDS = 10.0
+IDLE_SECONDS: Final = 10.0
 """An empty, unused queue is forgotten after this long, with its statistics."""
-SWEEP_MOST = 1000
+SWEEP_MOST: Final = 1000
 """Expired items dropped from a queue in one go."""
 
-_pack_put = PUT_HEAD.pack
-_from_bytes = int.from_bytes
+_pack_put: Final = PUT_HEAD.pack
+_from_bytes: Final = int.from_bytes
 
 
 class Queue(Contents):
@@ -65,6 +65,7 @@ class Queue(Contents):
         "discarded",
         "expired",
         "flushed",
+        "flushed_reservations",
         "flushes",
         "number",
         "number_high",
@@ -102,6 +103,7 @@ class Queue(Contents):
         self.abandoned = 0
         self.cancelled = 0
         self.flushes = 0
+        self.flushed_reservations = 0
         self.discarded = 0
         self.dead_letters = 0
 
@@ -230,16 +232,22 @@ class Queue(Contents):
         """How many items are reserved."""
         return len(self.reservations) + len(self.timed)
 
+    @property
+    def acknowledged(self) -> int:
+        """How many deliveries have ended in an acknowledgement: all that have not ended otherwise."""
+        given_back = self.cancelled + self.abandoned + self.timed_out
+        return self.total_reserved - self.reserved - given_back - self.flushed_reservations
+
     def reserve(self, consumer: Consumer, timeout: float | None = None) -> Reservation | None:
         """Hand the head to ``consumer``.
 
         :param timeout: seconds until the sweeper takes the item back; None for
             the queue's ``reserve_timeout``
-        :returns: None where nothing is ready, or the consumer already holds
-            ``prefetch`` items of this queue
+        :returns: None where nothing is ready, or the consumer already holds as
+            many items of this queue as it may
         """
         held = consumer.held.get(self.name)
-        if held is not None and len(held) >= self.settings.prefetch:
+        if held is not None and len(held) >= (consumer.prefetch or self.settings.prefetch):
             return None
         deliveries = 1
         if self.detour:
@@ -341,6 +349,7 @@ class Queue(Contents):
         """The journal could not take the acknowledgement: the reservation stands as before."""
         self.count(reservation.record)
         if consumer.closed:
+            self.abandoned += 1
             self.insert(reservation.record, reservation.deliveries)
             return
         reservation.consumer = consumer
@@ -359,6 +368,11 @@ class Queue(Contents):
         """The consumer gives the item back: ready again at the old place, after ``delay`` seconds."""
         self.cancelled += 1
         self._return(reservation, delay)
+
+    def take_out(self, reservation: Reservation) -> bytes:
+        """End a reservation whose item, which is returned, the caller puts somewhere else."""
+        self._release(reservation)
+        return reservation.record
 
     def time_out(self, reservation: Reservation) -> None:
         """The deadline of the reservation passed: ready again at the old place, unless the settings say otherwise."""
@@ -509,6 +523,7 @@ class Queue(Contents):
         kept = [reservation.record for reservation in (*self.reservations, *self.timed)]
         kept += self.arrived
         kept += [entry[1] for entry in self.ready.returned if isinstance(entry[1], bytes)]
+        self.flushed_reservations += len(reserved)
         self.items = self.bytes = self.fields = self.mortal = 0
         for record in chain(kept, self._uncommitted()):
             self.count(record)

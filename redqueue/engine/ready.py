@@ -15,7 +15,6 @@ from itertools import chain, islice
 
 from redqueue.engine.backlog import Backlog
 from redqueue.journal import record as rec
-from redqueue.journal.record import ID_FIELD
 
 _NEAR_TOP = 31
 """Entries at the beginning of a heap that are looked through for the next ones: its first five levels."""
@@ -91,6 +90,25 @@ class Ready:
                 return record, deliveries
         return self.arrived.popleft(), 0
 
+    def remove(self, item_id: int) -> tuple[int, bytes | int, int] | None:
+        """Remove an item, wherever it stands; None where it is not there.
+
+        :returns: its place, its record, or its id where that is not in memory, and its deliveries so far
+        """
+        returned, arrived = self.returned, self.arrived
+        for i, (place, entry, deliveries) in enumerate(returned):
+            if (entry if isinstance(entry, int) else rec.item_id(entry)) == item_id:
+                last = returned.pop()
+                if i < len(returned):
+                    returned[i] = last
+                    heapify(returned)
+                return place, self.warm.pop(entry, entry) if isinstance(entry, int) else entry, deliveries
+        for i, record in enumerate(arrived):
+            if rec.item_id(record) == item_id:
+                del arrived[i]
+                return rec.place(record), record, 0
+        return (item_id, item_id, 0) if self.backlog.remove(item_id) else None
+
     def substitute(self, old: bytes, new: bytes) -> bool:
         """Give the item of record ``old``, which was first not long ago, the record ``new``; False if it has gone."""
         if self.arrived and self.arrived[0] is old:
@@ -151,7 +169,7 @@ class Ready:
         if count > 0:
             pop = self.arrived.pop
             records = [pop() for _ in range(count)]
-            self.backlog.prepend(_from_bytes(record[ID_FIELD], "big") for record in reversed(records))
+            self.backlog.prepend(_from_bytes(record[8:16], "big") for record in reversed(records))
             return records
         return self._evict_returned(max(keep, _NEAR_TOP), most)
 
@@ -196,7 +214,7 @@ class Ready:
         The ids are to be taken in pieces: with each of them its record is let go.
         """
         arrived, self.arrived = self.arrived, deque()
-        while arrived and _from_bytes(arrived[-1][ID_FIELD], "big") >= below:
+        while arrived and _from_bytes(arrived[-1][8:16], "big") >= below:
             self.arrived.appendleft(arrived.pop())
         backlog, self.backlog = self.backlog, Backlog()
         returned, self.returned = self.returned, []
@@ -209,7 +227,7 @@ class Ready:
 
         def ids() -> Iterator[int]:
             while arrived:
-                yield _from_bytes(arrived.popleft()[ID_FIELD], "big")
+                yield _from_bytes(arrived.popleft()[8:16], "big")
             yield from backlog
             while gone:
                 entry = gone.pop()[1]

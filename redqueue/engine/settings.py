@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Final
 
 from redqueue.engine.topics import Topics, parts, rank, words
 
-HEAD = "head"
-TAIL = "tail"
-REFUSE = "refuse"
-DROP_OLDEST = "drop-oldest"
+HEAD: Final = "head"
+TAIL: Final = "tail"
+REFUSE: Final = "refuse"
+DROP_OLDEST: Final = "drop-oldest"
 
-_DEAD = b".dead"
-_MAX_NAME = 250
+_DEAD: Final = b".dead"
+_MAX_NAME: Final = 250
 """Bytes that a client can send as the name of a queue."""
-_CACHED_NAMES = 4096
+_CACHED_NAMES: Final = 4096
 
 
 @dataclass(frozen=True)

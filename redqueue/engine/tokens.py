@@ -11,11 +11,13 @@ unique about as a signed integer.
 
 from __future__ import annotations
 
-_MODULUS = 1 << 62
-_MASK = _MODULUS - 1
-_FACTOR = 0x1F3A_9C5D_7E24_68B7
-_INVERSE = pow(_FACTOR, -1, _MODULUS)
-_FIRST = 1_577_836_800_000_000
+from typing import Final
+
+_MODULUS: Final = 1 << 62
+_MASK: Final = _MODULUS - 1
+_FACTOR: Final = 0x1F3A_9C5D_7E24_68B7
+_INVERSE: Final = pow(_FACTOR, -1, _MODULUS)
+_FIRST: Final = 1_577_836_800_000_000
 """2020-01-01 in microseconds: no token is older."""
 
 

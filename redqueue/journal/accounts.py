@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from itertools import accumulate, islice
+from itertools import islice
+from typing import Final
 
 from redqueue.journal import record as rec
 from redqueue.journal.frame import Frame
 from redqueue.journal.index import SegmentEntry
-from redqueue.journal.record import ACK, FANOUT, ID_FIELD, REWRITE, WIPE
+from redqueue.journal.record import ACK, FANOUT, REWRITE, WIPE
 from redqueue.journal.recovery import Recovered
 
-BURIED_AT_ONCE = 5000
+BURIED_AT_ONCE: Final = 5000
 """Dropped items taken out of the index in one turn."""
 
-_from_bytes = int.from_bytes
+_from_bytes: Final = int.from_bytes
 
 
 class Accounts:
@@ -98,7 +99,7 @@ class Accounts:
             start += len(copy.record)
         for record in frame.others:
             if record[0] == REWRITE:
-                index.move(_from_bytes(record[ID_FIELD], "big"), entry, start)
+                index.move(_from_bytes(record[8:16], "big"), entry, start)
             elif record[0] == ACK:
                 index.bury(_from_bytes(record[1:], "big"))
                 self.live_items -= 1
@@ -112,16 +113,19 @@ class Accounts:
     def _account_puts(self, puts: list[bytes], start: int) -> int:
         """New items stand at ``start`` of the current segment; returns where they end."""
         entry, offsets = self._entry, self._entry.offsets
-        first_id, count = _from_bytes(puts[0][ID_FIELD], "big"), len(puts)
-        last_id = _from_bytes(puts[-1][ID_FIELD], "big")
+        first_id, count = _from_bytes(puts[0][8:16], "big"), len(puts)
+        last_id = _from_bytes(puts[-1][8:16], "big")
         if first_id == entry.first_id + len(offsets) and last_id == first_id + count - 1:
-            offsets.extend(accumulate(map(len, puts), initial=start))
-            end: int = offsets.pop()
+            end = start
+            append = offsets.append
+            for record in puts:
+                append(end)
+                end += len(record)
             entry.live += count
         else:
             end = start
             for record in puts:
-                self.index.add(entry, _from_bytes(record[ID_FIELD], "big"), end)
+                self.index.add(entry, _from_bytes(record[8:16], "big"), end)
                 end += len(record)
         self._last_id = last_id
         self.live_items += count
@@ -134,7 +138,7 @@ class Accounts:
         first_id, offsets, moved, freed = entry.first_id, entry.offsets, bool(index.moved), 0
         older, older_ids = entry, range(0)  # mostly they come from one segment
         for record in acks:
-            item_id = _from_bytes(record[ID_FIELD], "big")
+            item_id = _from_bytes(record[8:16], "big")
             freed += len(record)
             if moved:
                 index.bury(item_id)
@@ -155,7 +159,7 @@ class Accounts:
     def _account_fan_out(self, puts: list[bytes], start: int) -> int:
         """:meth:`_account` for puts of which some stand for several; returns where they end."""
         for record in puts:
-            first_id = _from_bytes(record[ID_FIELD], "big")
+            first_id = _from_bytes(record[8:16], "big")
             count, size = 1, len(record)
             if record[0] == FANOUT:
                 count = len(rec.fan_out_queues(record))

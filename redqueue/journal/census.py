@@ -9,7 +9,7 @@ from struct import Struct
 
 from redqueue.journal import record as rec
 from redqueue.journal.index import Index, SegmentEntry
-from redqueue.journal.record import FANOUT, HAS_EXPIRY, HAS_ORIGIN, PUT_SIZE, QUEUE_FIELD
+from redqueue.journal.record import FANOUT, HAS_EXPIRY, HAS_ORIGIN, PUT_SIZE
 
 _HEAD_FIELDS = Struct(">BB6s20xI")
 STEP = 8 << 20
@@ -90,8 +90,11 @@ class Census:
         self.names: dict[bytes, bytes] = {}
         self.origins: set[bytes] = set()
 
-    def take(self) -> dict[bytes, RecoveredQueue]:
-        """The queues by name; what is dead is taken out of the index, and the living are counted there."""
+    def take(self, progress: Callable[[], None]) -> dict[bytes, RecoveredQueue]:
+        """The queues by name; what is dead is taken out of the index, and the living are counted there.
+
+        :param progress: called after every segment
+        """
         try:
             dead = self._count_moved()
             moved, self._groups = self._groups, {}
@@ -99,6 +102,7 @@ class Census:
                 self._index.moved.pop(item_id)
             for entry in self._index.segments:
                 self._count_native(entry)
+                progress()
         finally:
             for content in self._maps.values():
                 content.close()
@@ -168,7 +172,7 @@ class Census:
     def _sort_in(self, item_id: int, position: int, content: mmap.mmap) -> bool:
         """Put an item to its queue; returns False where it is dead."""
         head = read_head(content, position & 0xFFFFFFFF, item_id)
-        number = head[QUEUE_FIELD]
+        number = head[2:8]
         if self._is_dead(item_id, position, self._name_of(number), head):
             return False
         group = self._group(number)

@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from itertools import compress
 from typing import NamedTuple
 
+from redqueue.journal.framing import FRAME_SIZE, Frame
 from redqueue.journal.parse import Ack, Drop, Fanout, Item, Name, Wipe, records
 from redqueue.journal.record import REWRITE
-from redqueue.journal.segment import FRAME_SIZE, Frame, position
+from redqueue.journal.segment import position
 
 _MANY = 1 << 16
 _NS = 10**9

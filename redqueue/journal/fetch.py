@@ -8,7 +8,7 @@ from pathlib import Path
 from struct import Struct
 
 from redqueue.journal import record as rec
-from redqueue.journal.record import FANOUT, ID_FIELD, PUT, PUT_SIZE, REWRITE, MalformedRecord
+from redqueue.journal.record import FANOUT, PUT, PUT_SIZE, REWRITE, MalformedRecord
 from redqueue.journal.segment import path_of
 
 _NEAR = 64 << 10
@@ -90,6 +90,6 @@ def _record(fd: int, path: Path, data: bytes, at: int, start: int, item_id: int)
             raise MalformedRecord("the file ends in the middle of it")
     except MalformedRecord as error:
         raise UnreadableItem(f"{path} has no item at offset {start + at}: {error}") from None
-    if int.from_bytes(record[ID_FIELD], "big") != item_id:
+    if int.from_bytes(record[8:16], "big") != item_id:
         raise UnreadableItem(f"{path} does not have the item {item_id} at offset {start + at}")
     return record

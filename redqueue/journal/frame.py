@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from redqueue.journal import record as rec
-from redqueue.journal.record import ACK_KIND, ID_FIELD, REWRITE
+from redqueue.journal.record import ACK_KIND, REWRITE
 
 
 class Copy:
@@ -53,7 +53,7 @@ class Frame:
         if copies or others:
             parts = [*parts, *[rec.copied(copy.record) for copy in copies], *others]
         if acks:
-            parts = [*parts, ACK_KIND, ACK_KIND.join([record[ID_FIELD] for record in acks])]
+            parts = [*parts, ACK_KIND, ACK_KIND.join([record[8:16] for record in acks])]
         self.payload = b"".join(parts)
 
     @property

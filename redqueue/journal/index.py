@@ -15,10 +15,11 @@ from collections.abc import Iterator
 from itertools import compress
 from operator import attrgetter
 from pathlib import Path
+from typing import Final
 
-MAX_GAP = 1 << 16
+MAX_GAP: Final = 1 << 16
 """Ids left out in a row for which an array has zeros; behind a greater gap items go into the map."""
-_CHUNK = 1024
+_CHUNK: Final = 1024
 
 
 class PositionMap:

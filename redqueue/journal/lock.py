@@ -6,6 +6,9 @@ import fcntl
 import os
 from pathlib import Path
 
+LOCK = "lock"
+"""Name of the file."""
+
 
 class JournalInUse(Exception):
     """Another process holds the lock."""
@@ -18,7 +21,7 @@ class Lock:
     """
 
     def __init__(self, directory: Path) -> None:
-        path = directory / "lock"
+        path = directory / LOCK
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

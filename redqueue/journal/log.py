@@ -17,26 +17,28 @@ puts while acknowledgements go on, and their items' segments make room.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
-import os
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Final
 
+from redqueue.histogram import Histogram
 from redqueue.journal import record as rec
 from redqueue.journal.accounts import Accounts
-from redqueue.journal.failed import frames_after, items_moved
+from redqueue.journal.failed import DiskFull, frames_after, items_moved
 from redqueue.journal.fetch import fetch
 from redqueue.journal.frame import Copy, Frame
+from redqueue.journal.framing import FRAME_SIZE
 from redqueue.journal.index import SegmentEntry
 from redqueue.journal.names import QueueNames
-from redqueue.journal.record import ACK_KIND, ID_FIELD
+from redqueue.journal.record import ACK_KIND
 from redqueue.journal.recovery import Recovered
 from redqueue.journal.removal import Remover
-from redqueue.journal.segment import FRAME_SIZE, HEADER_SIZE, Header, Segment, allocate_spare, position
+from redqueue.journal.segment import HEADER_SIZE, Header, Segment, allocate_spare, give_back, position
 from redqueue.journal.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -44,26 +46,17 @@ log = logging.getLogger(__name__)
 Done = Callable[[BaseException | None], None]
 Fetched = Callable[[list[bytes] | None, BaseException | None], None]
 
-ACK_FRAME = FRAME_SIZE + rec.ACK_RECORD.size
+ACK_FRAME: Final = FRAME_SIZE + rec.ACK_RECORD.size
 """Bytes of a frame that acknowledges one item."""
-SMALLEST_SEGMENT = 64 << 10
+SMALLEST_SEGMENT: Final = 64 << 10
 """Bytes; where the disk has no room for a full segment, one down to this size is made."""
-SMALLEST_FOR_ACKS = 4 << 10
+SMALLEST_FOR_ACKS: Final = 4 << 10
 """Bytes; the same at a start, and where acknowledgements have no room else: theirs was given back to the disk."""
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+SYNC_BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Seconds."""
+_DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
-_from_bytes = int.from_bytes
-
-
-class DiskFull(OSError):
-    """There was no room for a frame.
-
-    :ivar acks_written: whether its acknowledgements were written all the same
-    """
-
-    def __init__(self, cause: OSError, acks_written: bool) -> None:
-        super().__init__(cause.errno, cause.strerror)
-        self.acks_written = acks_written
+_from_bytes: Final = int.from_bytes
 
 
 class Log(Accounts):
@@ -79,6 +72,8 @@ class Log(Accounts):
 
     :ivar busy: whether the worker is writing or syncing; no frame may be begun
     :ivar needs_sync: whether anything written has not been synced
+    :ivar sync_seconds: how long syncs took
+    :ivar sync_errors: how many failed
     :ivar is_full: whether the disk had no room for the last segment that was wanted
     :ivar copies: what compaction has read and the next frames will take
     """
@@ -99,6 +94,8 @@ class Log(Accounts):
         self.busy = False
         self.needs_sync = False
         self.syncs = 0
+        self.sync_errors = 0
+        self.sync_seconds = Histogram(SYNC_BOUNDS)
         self.segment_size = segment_size
         self._smallest = min(SMALLEST_SEGMENT, segment_size)
         self._sync = sync
@@ -143,7 +140,7 @@ class Log(Accounts):
 
     def acknowledge_with_put(self, record: bytes) -> None:
         """Acknowledge an item only if the puts of the same frame can be written, too."""
-        self.append(rec.ack(record[ID_FIELD]))
+        self.append(rec.ack(record[8:16]))
         self._growth -= len(record)
 
     def put_together(self, records: Sequence[bytes]) -> None:
@@ -196,7 +193,7 @@ class Log(Accounts):
             return self._write_frame()
         payload = b"".join(puts)
         if acks:
-            payload += ACK_KIND + ACK_KIND.join([record[ID_FIELD] for record in acks])
+            payload += ACK_KIND + ACK_KIND.join([record[8:16] for record in acks])
         current = self._current
         start = current.end + FRAME_SIZE
         # Up to the middle of a segment there is room, whatever is kept for acknowledgements.
@@ -422,10 +419,20 @@ class Log(Accounts):
 
     def _datasync(self) -> None:
         end = self._current.end
-        self._current.sync()
+        self._timed(self._current.sync)
         self.syncs += 1
         self._durable = position(self._current.number, end)
         self.needs_sync = self._current.end != end
+
+    def _timed(self, sync: Callable[[], None]) -> None:
+        """Sync a segment, and note how long that takes."""
+        begun = time.monotonic()
+        try:
+            sync()
+        except OSError:
+            self.sync_errors += 1
+            raise
+        self.sync_seconds.observe(time.monotonic() - begun)
 
     # -- segments -----------------------------------------------------------------
 
@@ -449,9 +456,9 @@ class Log(Accounts):
         spare = self._allocate(least)
         full = self._current
         try:
-            full.finish()
+            self._timed(full.finish)
         except OSError:
-            os.close(spare)
+            give_back(spare)
             raise
         segment = self._begin_segment(spare, full.number + 1, full.end)
         segment.publish()
@@ -532,8 +539,7 @@ class Log(Accounts):
             self.needs_sync = False
             self._names.were_written(names)
             failed.close()
-            with contextlib.suppress(OSError):
-                os.truncate(failed.path, counted)
+            failed.cut(counted)
             entry.size = counted
 
         def finished(error: BaseException | None) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from redqueue.journal import record as rec
 from redqueue.journal.frame import Copy
-from redqueue.journal.record import DROP, FANOUT, HAS_ORIGIN, QUEUE_FIELD, REWRITE
+from redqueue.journal.record import DROP, FANOUT, HAS_ORIGIN, REWRITE
 
-_from_bytes = int.from_bytes
+_from_bytes: Final = int.from_bytes
 
 
 class QueueNames:
@@ -69,7 +70,7 @@ class QueueNames:
     def were_written(self, names: Sequence[bytes]) -> None:
         """The current segment has these NAME records."""
         for name in names:
-            self.unnamed.discard(name[QUEUE_FIELD])
+            self.unnamed.discard(name[2:8])
 
     def all(self) -> list[bytes]:
         """NAME records of all numbers."""
@@ -81,10 +82,10 @@ class QueueNames:
         """NAME records for the queues that a frame of these records is the first to speak of in its segment."""
         if not self.unnamed:
             return ()
-        used = [record[QUEUE_FIELD] for record in puts]
-        used += [record[QUEUE_FIELD] for record in others if record[0] == DROP]
-        rewritten = [*(copy.record for copy in copies), *(record for record in others if record[0] == REWRITE)]
-        used += [record[QUEUE_FIELD] for record in rewritten]
+        used = [record[2:8] for record in puts]
+        used += [record[2:8] for record in others if record[0] == DROP]
+        rewritten = [*[copy.record for copy in copies], *[record for record in others if record[0] == REWRITE]]
+        used += [record[2:8] for record in rewritten]
         used += [rec.origin(record).to_bytes(6, "big") for record in (*puts, *rewritten) if record[1] & HAS_ORIGIN]
         for record in puts:
             if record[0] == FANOUT:

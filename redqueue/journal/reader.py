@@ -20,8 +20,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from redqueue.journal import framing
 from redqueue.journal import segment as seg
-from redqueue.journal.segment import FRAME_SIZE, HEADER_SIZE, Frame, Header
+from redqueue.journal.framing import FRAME_SIZE, Frame
+from redqueue.journal.segment import HEADER_SIZE, Header
 
 WINDOW = 1 << 20
 """Bytes read at a time."""
@@ -116,19 +118,19 @@ class SegmentFile:
 
     def frame_at(self, offset: int, limit: int) -> Frame | None:
         """The frame at ``offset`` that ends by ``limit``; None where there is no good one."""
-        length = seg.payload_length(self.read(offset, FRAME_SIZE))
+        length = framing.payload_length(self.read(offset, FRAME_SIZE))
         if length is None or offset + FRAME_SIZE + length > limit:
             return None
         self._cover(offset, FRAME_SIZE + length)
-        return seg.decode_frame(memoryview(self._data), self.number, offset, self._base)
+        return framing.decode_frame(memoryview(self._data), self.number, offset, self._base)
 
     def find_frame(self, offset: int, limit: int) -> Frame | None:
         """The first good frame at or after ``offset``; None where there is none up to ``limit``."""
         while offset + FRAME_SIZE <= limit:
             self._cover(offset, FRAME_SIZE)
-            at = self._data.find(seg.FRAME_MAGIC_BYTES, offset - self._base)
+            at = self._data.find(framing.FRAME_MAGIC_BYTES, offset - self._base)
             if at < 0:  # the magic may lie across the end of the window
-                offset = max(offset + 1, self._base + len(self._data) - len(seg.FRAME_MAGIC_BYTES) + 1)
+                offset = max(offset + 1, self._base + len(self._data) - len(framing.FRAME_MAGIC_BYTES) + 1)
                 continue
             offset = self._base + at
             frame = self.frame_at(offset, limit)

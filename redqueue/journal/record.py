@@ -37,48 +37,48 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from struct import Struct
+from typing import Final
 
-PUT = 1
-ACK = 2
-NAME = 3
-DROP = 4
-WIPE = 5
-REWRITE = 6
-FANOUT = 7
+PUT: Final = 1
+ACK: Final = 2
+NAME: Final = 3
+DROP: Final = 4
+WIPE: Final = 5
+REWRITE: Final = 6
+FANOUT: Final = 7
 
-HAS_EXPIRY = 1
+HAS_EXPIRY: Final = 1
 """Attribute: the moment the item's TTL passes, nanoseconds."""
-HAS_PLACE = 2
+HAS_PLACE: Final = 2
 """Attribute: the item's place in the order of its queue, where it is not its id."""
-HAS_READY_AT = 4
+HAS_READY_AT: Final = 4
 """Attribute: the moment before which the item is not ready, nanoseconds."""
-HAS_DELIVERIES = 8
+HAS_DELIVERIES: Final = 8
 """Attribute: how many deliveries of the item were lost, by a closed connection or a passed deadline."""
-HAS_ORIGIN = 16
+HAS_ORIGIN: Final = 16
 """Attribute: the number of the queue that a dead letter came from."""
 
-PUT_HEAD = Struct(">BBHIQQII")
-PUT_SIZE = PUT_HEAD.size
-NAME_HEAD = Struct(">BBHI")
-DROP_RECORD = Struct(">BBHIQ")
-ACK_RECORD = WIPE_RECORD = Struct(">BQ")
+PUT_HEAD: Final = Struct(">BBHIQQII")
+"""The queue's number is [2:8] of a record, the id [8:16]: written out, because mypyc indexes bytes by literals only."""
+PUT_SIZE: Final = PUT_HEAD.size
+NAME_HEAD: Final = Struct(">BBHI")
+DROP_RECORD: Final = Struct(">BBHIQ")
+ACK_RECORD: Final = Struct(">BQ")
+WIPE_RECORD: Final = ACK_RECORD
 
-QUEUE_FIELD = slice(2, 8)
-ID_FIELD = slice(8, 16)
-
-PUT_KIND = bytes([PUT])
-ACK_KIND = bytes([ACK])
-REWRITE_KIND = bytes([REWRITE])
-FANOUT_KIND = bytes([FANOUT])
-_LOW = 0xFFFFFFFF
-_U64 = Struct(">Q")
-_I64 = Struct(">q")
-_U32_PAIR = Struct(">II")
-_U32 = Struct(">I")
-_QUEUE_BYTES = 6
+PUT_KIND: Final = bytes([PUT])
+ACK_KIND: Final = bytes([ACK])
+REWRITE_KIND: Final = bytes([REWRITE])
+FANOUT_KIND: Final = bytes([FANOUT])
+_LOW: Final = 0xFFFFFFFF
+_U64: Final = Struct(">Q")
+_I64: Final = Struct(">q")
+_U32_PAIR: Final = Struct(">II")
+_U32: Final = Struct(">I")
+_QUEUE_BYTES: Final = 6
 
 
-_SIZES = {ACK: ACK_RECORD.size, WIPE: WIPE_RECORD.size, DROP: DROP_RECORD.size}
+_SIZES: Final = {ACK: ACK_RECORD.size, WIPE: WIPE_RECORD.size, DROP: DROP_RECORD.size}
 
 
 class MalformedRecord(ValueError):
@@ -163,7 +163,7 @@ def fan_out(records: Sequence[bytes]) -> bytes:
     """The FANOUT record that stands for PUT records with ids in a row, which differ in id and queue only."""
     first = records[0]
     at = payload_offset(first)
-    queues = b"".join(record[QUEUE_FIELD] for record in records)
+    queues = b"".join([record[2:8] for record in records])
     return FANOUT_KIND + first[1:at] + _U32.pack(len(records)) + queues + first[at:]
 
 
@@ -188,7 +188,7 @@ def fan_out_member(record: bytes, item_id: int) -> bytes:
     """
     at = payload_offset(record)
     queues = fan_out_queues(record)
-    i = item_id - int.from_bytes(record[ID_FIELD], "big")
+    i = item_id - int.from_bytes(record[8:16], "big")
     if not 0 <= i < len(queues):
         raise MalformedRecord(f"a FANOUT record of {len(queues)} items has none with the id {item_id}")
     head = PUT_KIND + record[1:2] + queues[i] + _U64.pack(item_id)
@@ -252,7 +252,7 @@ def wipe(below: int) -> bytes:
 
 def item_id(record: bytes) -> int:
     """The id of a PUT record's item."""
-    return int.from_bytes(record[ID_FIELD], "big")
+    return int.from_bytes(record[8:16], "big")
 
 
 def payload_offset(record: bytes) -> int:
@@ -322,6 +322,6 @@ def place(record: bytes) -> int:
     """The place of a PUT record's item in the order of its queue."""
     attributes = record[1]
     if not attributes & HAS_PLACE:
-        return int.from_bytes(record[ID_FIELD], "big")
+        return int.from_bytes(record[8:16], "big")
     at = PUT_SIZE + 8 * (attributes & (HAS_PLACE - 1)).bit_count()
     return int.from_bytes(record[at : at + 8], "big", signed=True)

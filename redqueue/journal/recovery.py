@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from struct import Struct
 
+from redqueue.journal import framing
 from redqueue.journal import record as rec
 from redqueue.journal import segment as seg
 from redqueue.journal.census import STEP, Census, RecoveredQueue, give_back
@@ -195,11 +196,11 @@ class Recovery:
         number, path = entry.number, entry.path
         given_back = 0
         while True:
-            frame = seg.decode_frame(view, number, offset)
+            frame = framing.decode_frame(view, number, offset)
             if frame is None:
                 if offset == len(view):
                     return offset
-                later = seg.find_frame(content, view, number, offset)
+                later = framing.find_frame(content, view, number, offset)
                 if is_last and self._is_torn(content, view, number, offset, later):
                     return offset
                 self._damage(
@@ -227,14 +228,16 @@ class Recovery:
                 given_back = give_back(content, given_back, offset)
             self._report(offset)
 
-    def _is_torn(self, content: mmap.mmap, view: memoryview, number: int, offset: int, later: seg.Frame | None) -> bool:
+    def _is_torn(
+        self, content: mmap.mmap, view: memoryview, number: int, offset: int, later: framing.Frame | None
+    ) -> bool:
         """Whether a crash explains that the last segment has no good frame at ``offset``, and ``later`` is the next."""
         # A power failure may lose an earlier unsynced write and keep a later one,
         # but nothing that was on the disk before the later frame was written.
         while later:
             if later.durable > seg.position(number, offset):
                 return False
-            later = seg.find_frame(content, view, number, later.end)
+            later = framing.find_frame(content, view, number, later.end)
         return True
 
     def _report(self, offset: int) -> None:
@@ -243,9 +246,9 @@ class Recovery:
 
     # -- records ------------------------------------------------------------
 
-    def _apply_checked(self, frame: seg.Frame, entry: SegmentEntry) -> None:
+    def _apply_checked(self, frame: framing.Frame, entry: SegmentEntry) -> None:
         try:
-            self._apply(frame.payload, entry, frame.offset + seg.FRAME_SIZE)
+            self._apply(frame.payload, entry, frame.offset + framing.FRAME_SIZE)
         except (MalformedRecord, IndexError, struct.error) as error:
             self._damage(
                 f"the frame at offset {frame.offset} of {entry.path} has a good checksum and makes no sense ({error})",
@@ -338,7 +341,7 @@ class Recovery:
         # With salvage an item may have outlived its PUT, by a REWRITE or as part of a frame that makes no sense.
         result.last_id = max(self._last_id, index.highest_id()) if self._salvage else self._last_id
         census = Census(index, self._names, self._is_dead, bool(self._wipe[0] or self._drops))
-        for name, queue in census.take().items():
+        for name, queue in census.take(lambda: self._report(0)).items():
             if self._names.get(queue.number) is None:
                 self._damage(
                     f"{len(queue)} items belong to a queue whose name is lost (they would go to {name.decode()})",

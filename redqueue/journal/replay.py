@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from redqueue.journal.contents import Contents, Live
+from redqueue.journal.framing import FRAME_SIZE
 from redqueue.journal.parse import ITEM_HEAD_MOST, Item, SenselessRecord, item_at, item_record_length
 from redqueue.journal.reader import MISSING, NAME_LOST, SENSELESS, Finding, Found, JournalFiles, SegmentFile
-from redqueue.journal.segment import FRAME_SIZE
 
 
 class Replay:

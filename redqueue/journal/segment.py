@@ -31,25 +31,20 @@ import contextlib
 import errno
 import os
 import re
-from collections.abc import Callable, Iterator
-from mmap import mmap
+from collections.abc import Callable
 from os import pwrite
 from pathlib import Path
 from struct import Struct
 from typing import NamedTuple
 from zlib import crc32
 
+from redqueue.journal.framing import FRAME_SIZE, encode_frame
+
 MAGIC = b"RedQueue"
 VERSION = 1
 _HEADER = Struct(">8sHHQQQQ")
 _CRC = Struct(">I")
 HEADER_SIZE = _HEADER.size + _CRC.size
-
-FRAME_MAGIC = 0x52_51_46_31  # "RQF1"
-FRAME_MAGIC_BYTES = b"RQF1"
-_FRAME = Struct(">IIIIQQ")
-_COVERED = Struct(">QQIIQQ")
-FRAME_SIZE = _FRAME.size
 
 _NAME = re.compile(r"segment-(\d{10,})\.rqj")
 
@@ -62,17 +57,6 @@ class Header(NamedTuple):
     first_id: int
     previous_end: int
     previous_failed: bool = False
-
-
-class Frame(NamedTuple):
-    """A frame as read back: where it starts and ends, and the records it holds."""
-
-    offset: int
-    end: int
-    records: int
-    time: int
-    durable: int
-    payload: bytes
 
 
 def path_of(directory: Path, number: int) -> Path:
@@ -114,61 +98,6 @@ def decode_header(data: bytes) -> Header | None:
     return Header(number, time, first_id, previous_end & ~(1 << 63), bool(previous_end >> 63))
 
 
-def encode_frame(number: int, offset: int, time: int, durable: int, count: int, payload: bytes) -> bytes:
-    """The bytes of a frame that is to stand at ``offset`` of segment ``number``."""
-    length = len(payload)
-    crc = crc32(payload, crc32(_COVERED.pack(number, offset, length, count, time, durable)))
-    return _FRAME.pack(FRAME_MAGIC, crc, length, count, time, durable) + payload
-
-
-def decode_frame(data: memoryview, number: int, offset: int, base: int = 0) -> Frame | None:
-    """The frame at ``offset`` of segment ``number``; None where there is no good one.
-
-    :param data: the segment's content from offset ``base`` on
-    """
-    at = offset - base
-    if at + FRAME_SIZE > len(data):
-        return None
-    magic, crc, length, count, time, durable = _FRAME.unpack_from(data, at)
-    end = at + FRAME_SIZE + length
-    if magic != FRAME_MAGIC or end > len(data):
-        return None
-    covered = crc32(_COVERED.pack(number, offset, length, count, time, durable))
-    if crc != crc32(data[at + FRAME_SIZE : end], covered):
-        return None
-    return Frame(offset, base + end, count, time, durable, data[at + FRAME_SIZE : end].tobytes())
-
-
-def payload_length(head: bytes) -> int | None:
-    """The length of payload that the first ``FRAME_SIZE`` bytes of a frame announce; None where they are none."""
-    if len(head) < FRAME_SIZE or not head.startswith(FRAME_MAGIC_BYTES):
-        return None
-    return int(_FRAME.unpack_from(head)[2])
-
-
-def frames(data: memoryview, number: int, offset: int) -> Iterator[Frame]:
-    """The good frames from ``offset`` on, up to the first that is not."""
-    while frame := decode_frame(data, number, offset):
-        yield frame
-        offset = frame.end
-
-
-def find_frame(content: mmap | bytes, data: memoryview, number: int, offset: int) -> Frame | None:
-    """The first good frame at or after ``offset``, or None.
-
-    :param content: the segment's whole content
-    :param data: a view of the same
-    """
-    while True:
-        offset = content.find(FRAME_MAGIC_BYTES, offset)
-        if offset < 0:
-            return None
-        frame = decode_frame(data, number, offset)
-        if frame:
-            return frame
-        offset += 1
-
-
 def sync_directory(directory: Path) -> None:
     """Make the names of new, renamed and removed files durable (fsync(2): the directory needs its own)."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
@@ -200,6 +129,11 @@ def allocate_spare(directory: Path, size: int) -> int:
         error.filename = str(path)
         raise
     return fd
+
+
+def give_back(spare: int) -> None:
+    """Close a spare file that is not needed."""
+    os.close(spare)
 
 
 class Segment:
@@ -296,6 +230,11 @@ class Segment:
     def close(self) -> None:
         """Close the file."""
         os.close(self.fd)
+
+    def cut(self, end: int) -> None:
+        """Cut the file, which may be closed, at offset ``end``; that it stays longer does no harm."""
+        with contextlib.suppress(OSError):
+            os.truncate(self.path, end)
 
 
 _datasync = getattr(os, "fdatasync", os.fsync)

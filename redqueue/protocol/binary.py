@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from struct import Struct
+from typing import Final
 
 from redqueue.engine.consumer import Reservation
 from redqueue.journal import record as rec
@@ -19,40 +20,44 @@ from redqueue.protocol.reads import Reading, must_settle
 from redqueue.protocol.request import BadRequest, Request, Run
 from redqueue.protocol.session import Session
 
-RESPONSE = 0x81
+RESPONSE: Final = 0x81
 
-OK = 0x00
-KEY_NOT_FOUND = 0x01
-KEY_EXISTS = 0x02
-TOO_LARGE = 0x03
-INVALID = 0x04
-NOT_STORED = 0x05
-NOT_A_NUMBER = 0x06
-UNKNOWN_COMMAND = 0x81
-OUT_OF_MEMORY = 0x82
+OK: Final = 0x00
+KEY_NOT_FOUND: Final = 0x01
+KEY_EXISTS: Final = 0x02
+TOO_LARGE: Final = 0x03
+INVALID: Final = 0x04
+NOT_STORED: Final = 0x05
+NOT_A_NUMBER: Final = 0x06
+AUTH_ERROR: Final = 0x20
+UNKNOWN_COMMAND: Final = 0x81
+OUT_OF_MEMORY: Final = 0x82
+TEMPORARY_FAILURE: Final = 0x86
 
-HEAD = Struct(">BBHBBHI4sQ")
+HEAD: Final = Struct(">BBHBBHI4sQ")
 """Magic, opcode, key length, extras length, data type, status (of a request: vbucket), length of all three parts of
 the body, opaque, CAS."""
-_FLAGS = Struct(">I")
-_EXPTIME = Struct(">i")
-_FLAGS_AND_EXPTIME = Struct(">Ii")
-_ARITHMETIC = Struct(">QQI")
-_U64 = Struct(">Q")
-_GET_OPTIONS = (b"abort", b"as", b"close", b"delay", b"open", b"peek", b"t")
-_NEVER_CREATE = 0xFFFFFFFF
+_FLAGS: Final = Struct(">I")
+_EXPTIME: Final = Struct(">i")
+_FLAGS_AND_EXPTIME: Final = Struct(">Ii")
+_ARITHMETIC: Final = Struct(">QQI")
+_U64: Final = Struct(">Q")
+_GET_OPTIONS: Final = (b"abort", b"as", b"close", b"delay", b"open", b"peek", b"prefetch", b"t")
+_NEVER_CREATE: Final = 0xFFFFFFFF
 
-_REASONS = {
+_REASONS: Final = {
     KEY_NOT_FOUND: b"Not found",
     KEY_EXISTS: b"Data exists for key.",
     TOO_LARGE: b"Too large.",
     INVALID: b"Invalid arguments",
     NOT_STORED: b"Not stored.",
     NOT_A_NUMBER: b"Non-numeric server-side value for incr or decr",
+    AUTH_ERROR: b"Auth failure.",
     UNKNOWN_COMMAND: b"Unknown command",
     OUT_OF_MEMORY: b"Out of memory",
+    TEMPORARY_FAILURE: b"Temporary failure",
 }
-_STATUS = {
+_STATUS: Final = {
     replies.STORED: OK,
     replies.DELETED: OK,
     replies.TOUCHED: OK,
@@ -63,6 +68,10 @@ _STATUS = {
     replies.NOT_A_NUMBER: NOT_A_NUMBER,
     replies.OUT_OF_MEMORY: OUT_OF_MEMORY,
 }
+
+
+_CLIENT_ERROR: Final = b"CLIENT_ERROR "
+_NOT_PERMITTED: Final = _CLIENT_ERROR + b"not permitted"
 
 
 # -- frames ---------------------------------------------------------------------
@@ -87,6 +96,8 @@ def _say(request: Request, reply: bytes) -> bytes:
     status = _STATUS.get(reply)
     if status:
         return refusal(request.opcode, request.opaque, status)
+    if reply.startswith(_NOT_PERMITTED):
+        return refusal(request.opcode, request.opaque, AUTH_ERROR, reply[len(_CLIENT_ERROR) : -2])
     if request.quiet:
         return b""
     if status == OK:
@@ -228,7 +239,7 @@ def _run_get(session: Session, request: Request, body: bytes) -> None:
         Found(session, request, session.reservation_seconds(request.exptime)).go()
 
 
-_WITH_KEY = (0x0C, 0x0D, 0x23, 0x24)
+_WITH_KEY: Final = (0x0C, 0x0D, 0x23, 0x24)
 """Opcodes of the gets that show the key."""
 
 
@@ -287,20 +298,20 @@ def _quietly(operation: Operation) -> Operation:
     return Operation(operation.parse, operation.run, operation.extras, operation.key, operation.value, quiet=True)
 
 
-_GET = Operation(_parse_get, _run_get)
-_GAT = Operation(_parse_get, _run_get, extras=(4,))
-_SET = Operation(_parse_set, classic.run_put, extras=(8,), value=True)
-_ADD = Operation(_parse_add, classic.run_add, extras=(8,), value=True)
-_REPLACE = Operation(_parse_replace, classic.run_replace, extras=(8,), value=True)
-_APPEND = Operation(_parse_concatenation, classic.run_put, value=True)
-_PREPEND = Operation(_parse_concatenation, classic.run_prepend, value=True)
-_DELETE = Operation(_parse_held, classic.run_acknowledge)
-_INCREMENT = Operation(_parse_arithmetic, classic.run_incr, extras=(20,))
-_DECREMENT = Operation(_parse_arithmetic, classic.run_decr, extras=(20,))
-_QUIT = Operation(_parse_nothing, _run_quit, key=False)
-_FLUSH = Operation(_parse_flush, classic.run_flush_all, extras=(0, 4), key=False)
+_GET: Final = Operation(_parse_get, _run_get)
+_GAT: Final = Operation(_parse_get, _run_get, extras=(4,))
+_SET: Final = Operation(_parse_set, classic.run_put, extras=(8,), value=True)
+_ADD: Final = Operation(_parse_add, classic.run_add, extras=(8,), value=True)
+_REPLACE: Final = Operation(_parse_replace, classic.run_replace, extras=(8,), value=True)
+_APPEND: Final = Operation(_parse_concatenation, classic.run_put, value=True)
+_PREPEND: Final = Operation(_parse_concatenation, classic.run_prepend, value=True)
+_DELETE: Final = Operation(_parse_held, classic.run_acknowledge)
+_INCREMENT: Final = Operation(_parse_arithmetic, classic.run_incr, extras=(20,))
+_DECREMENT: Final = Operation(_parse_arithmetic, classic.run_decr, extras=(20,))
+_QUIT: Final = Operation(_parse_nothing, _run_quit, key=False)
+_FLUSH: Final = Operation(_parse_flush, classic.run_flush_all, extras=(0, 4), key=False)
 
-OPERATIONS = {
+OPERATIONS: Final = {
     0x00: _GET,
     0x01: _SET,
     0x02: _ADD,
@@ -336,4 +347,4 @@ OPERATIONS = {
     0x24: _quietly(_GAT),
 }
 """By opcode. The three of SASL (0x20 to 0x22) are unknown commands, as in a memcached without it: clients that have a
-password and are told so go on without."""
+password and are told so go on without. Where a password is wanted :mod:`redqueue.protocol.sasl` comes first."""

@@ -6,6 +6,8 @@ other calls the engine and answers. The table at the end joins them.
 
 from __future__ import annotations
 
+from typing import Final
+
 from redqueue.engine.admission import capped
 from redqueue.engine.broker import Swap
 from redqueue.engine.consumer import ANYBODY, Reservation
@@ -13,11 +15,12 @@ from redqueue.engine.queue import Queue
 from redqueue.journal import record as rec
 from redqueue.protocol import operators, reads, replies, stats
 from redqueue.protocol.key import BadKey, parse_holder, parse_name, parse_put
+from redqueue.protocol.permissions import may_end
 from redqueue.protocol.replies import DELETED, NOT_FOUND, STORED
 from redqueue.protocol.request import MAX_BODY, BadRequest, Parse, Request, Run, signed, take_noreply, unsigned
 from redqueue.protocol.session import COMMIT, Session
 
-_U64 = 1 << 64
+_U64: Final = 1 << 64
 
 # -- storage ------------------------------------------------------------------
 
@@ -169,6 +172,13 @@ def run_replace(session: Session, request: Request, body: bytes) -> None:
 def run_cas(session: Session, request: Request, body: bytes) -> None:
     """``cas``: acknowledge the reservation that the token stands for and put an item, both or neither."""
     counters = session.counters
+    if session.user is not None:
+        reservation = session.broker.tokens.get(request.token)
+        denied = b"" if reservation is None else may_end(session.user, reservation.queue.name)
+        if denied:
+            counters.denied_requests += 1
+            session.answer_refusal(request, denied)
+            return
     counters.cmd_set += 1
     expires = session.expiry(request.exptime)
     receipt = session.receipt(request)

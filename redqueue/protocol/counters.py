@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from inspect import isdatadescriptor
+from typing import Final
 
 
 class Counters:
     """Requests by kind, since the start or the last ``stats reset``."""
 
     __slots__ = (
+        "auth_cmds",
+        "auth_errors",
         "cas_badval",
         "cas_hits",
         "cas_misses",
@@ -18,6 +21,7 @@ class Counters:
         "decr_misses",
         "delete_hits",
         "delete_misses",
+        "denied_requests",
         "get_hits",
         "get_misses",
         "incr_hits",
@@ -27,8 +31,11 @@ class Counters:
         "storage_errors",
         "touch_hits",
         "touch_misses",
+        "unauthenticated_requests",
     )
 
+    auth_cmds: int
+    auth_errors: int
     cas_badval: int
     cas_hits: int
     cas_misses: int
@@ -38,6 +45,7 @@ class Counters:
     decr_misses: int
     delete_hits: int
     delete_misses: int
+    denied_requests: int
     get_hits: int
     get_misses: int
     incr_hits: int
@@ -47,6 +55,7 @@ class Counters:
     storage_errors: int
     touch_hits: int
     touch_misses: int
+    unauthenticated_requests: int
 
     def __init__(self) -> None:
         self.reset()
@@ -57,5 +66,5 @@ class Counters:
             setattr(self, name, 0)
 
 
-COUNTERS = tuple(sorted(name for name, attribute in vars(Counters).items() if isdatadescriptor(attribute)))
+COUNTERS: Final = tuple(sorted(name for name, attribute in vars(Counters).items() if isdatadescriptor(attribute)))
 """The names of all counters."""

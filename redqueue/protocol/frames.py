@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from redqueue.protocol import binary
-from redqueue.protocol.binary import HEAD, INVALID, OPERATIONS, TOO_LARGE, UNKNOWN_COMMAND, Operation, refusal
+from redqueue.protocol.binary import (
+    AUTH_ERROR,
+    HEAD,
+    INVALID,
+    OPERATIONS,
+    TOO_LARGE,
+    UNKNOWN_COMMAND,
+    Operation,
+    refusal,
+)
 from redqueue.protocol.key import MAX_KEY, BadKey
+from redqueue.protocol.permissions import VERBS, denial
 from redqueue.protocol.request import BadRequest
 from redqueue.protocol.session import Session
 from redqueue.protocol.unfinished import Progress
@@ -13,7 +25,7 @@ REQUEST = 0x80
 """The first byte of every request."""
 
 
-TURN_FRAMES = 4096
+TURN_FRAMES: Final = 4096
 """Bytes of frames that are begun before others have their turn: at most 170 of them."""
 
 
@@ -92,6 +104,13 @@ class Frames:
             except BadRequest as error:
                 self._refuse(opcode, opaque, INVALID, error.reply.removeprefix(b"CLIENT_ERROR ").rstrip())
                 continue
+            if session.user is not None:
+                denied = denial(session.user, VERBS.get(opcode, b""), request)
+                if denied:
+                    session.counters.denied_requests += 1
+                    reason = denied.removeprefix(b"CLIENT_ERROR ").rstrip()
+                    session.out.append(refusal(opcode, opaque, AUTH_ERROR, reason))
+                    continue
             if not session.carry_out(request, data[value:pos]):
                 pos = start
             if session.stalled or session.closing:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
+from redqueue.engine.subscriptions import QUEUE as SUBSCRIPTIONS
 from redqueue.protocol import replies
 
-MAX_KEY = 250
+MAX_KEY: Final = 250
 """Bytes (memcached's KEY_MAX_LENGTH)."""
-MAX_WAIT_MS = 2**31 - 1
-MAX_DELAY = 2**31 - 1
+MAX_WAIT_MS: Final = 2**31 - 1
+MAX_DELAY: Final = 2**31 - 1
 """Seconds."""
+MAX_PREFETCH: Final = 2**30
 
-_FORBIDDEN = re.compile(rb"[\x00-\x20\x7f]")
-_DELAY = re.compile(rb"\d{1,10}(\.\d{1,9})?")
-_WITH_VALUE = {b"t", b"peek", b"as", b"delay"}
-_ALONE = {b"open", b"close", b"abort", b"peek", b"or"}
+_FORBIDDEN: Final = re.compile(rb"[\x00-\x20\x7f]")
+_DELAY: Final = re.compile(rb"\d{1,10}(\.\d{1,9})?")
+_WITH_VALUE: Final = {b"t", b"peek", b"as", b"delay", b"prefetch"}
+_ALONE: Final = {b"open", b"close", b"abort", b"peek", b"or"}
 
 Option = tuple[bytes, bytes | None]
 """Its word, and the text after its ``=`` or None."""
@@ -45,9 +48,10 @@ class Key:
     :ivar joins: whether the keys after it are left alone where this queue has an item
     :ivar consumer: the name of the consumer to act as; None for the connection
     :ivar delay: seconds before the item is ready
+    :ivar prefetch: how many items of a queue the consumer may hold from here on; 0 for the queue's setting
     """
 
-    __slots__ = ("aborts", "closes", "consumer", "delay", "joins", "opens", "peek", "queue", "wait", "wire")
+    __slots__ = ("aborts", "closes", "consumer", "delay", "joins", "opens", "peek", "prefetch", "queue", "wait", "wire")
 
     def __init__(self, wire: bytes) -> None:
         self.wire = wire
@@ -60,6 +64,7 @@ class Key:
         self.joins = False
         self.consumer: bytes | None = None
         self.delay = 0.0
+        self.prefetch = 0
 
     @property
     def is_plain(self) -> bool:
@@ -124,6 +129,8 @@ def parse(wire: bytes, allowed: tuple[bytes, ...], *, raw: bool = False) -> Key:
     """
     if raw:
         _check_length(wire)
+        if wire.startswith(SUBSCRIPTIONS):
+            raise BadKey("key begins as a name that the server keeps for itself")
     else:
         check(wire)
     key = Key(wire)
@@ -164,6 +171,8 @@ def parse_get(wire: bytes, allowed: tuple[bytes, ...] = (*sorted(_WITH_VALUE | _
     key.opens = bool(words & {b"open", b"t"}) or not words & {b"close", b"abort", b"peek"}
     if key.joins and not key.opens and key.peek is None:
         raise BadKey("option /or goes with /close only where /open does too")
+    if key.prefetch and not key.opens:
+        raise BadKey("option /prefetch= goes with a get that reserves")
     return key
 
 
@@ -180,6 +189,8 @@ def _set_option(key: Key, word: bytes, value: bytes | None) -> None:
         if value is None or not _DELAY.fullmatch(value) or float(value) > MAX_DELAY:
             raise BadKey(f"option /delay= takes seconds from 0 to {MAX_DELAY}, with a fraction or without")
         key.delay = float(value)
+    elif word == b"prefetch":
+        key.prefetch = _number(word, value, MAX_PREFETCH, least=1)
     elif word == b"or":
         key.joins = True
     elif word == b"close":
@@ -188,7 +199,7 @@ def _set_option(key: Key, word: bytes, value: bytes | None) -> None:
         key.aborts = True
 
 
-def _number(word: bytes, value: bytes | None, most: int) -> int:
-    if value is None or not value.isdigit() or len(value) > 12 or int(value) > most:
-        raise BadKey(f"option /{word.decode()}= takes a whole number from 0 to {most}")
+def _number(word: bytes, value: bytes | None, most: int, least: int = 0) -> int:
+    if value is None or not value.isdigit() or len(value) > 12 or not least <= int(value) <= most:
+        raise BadKey(f"option /{word.decode()}= takes a whole number from {least} to {most}")
     return int(value)

@@ -6,12 +6,13 @@ is their syntax. Those that read are in :mod:`redqueue.protocol.meta_reads`.
 
 from __future__ import annotations
 
+from redqueue.engine import dead_letters
 from redqueue.protocol import classic, meta_reads, replies
 from redqueue.protocol import key as keys
 from redqueue.protocol.key import BadKey
 from redqueue.protocol.meta_line import begin, number, parse_key, say, take_token, u32, u64
 from redqueue.protocol.request import MAX_BODY, BadRequest, Parse, Request, Run, signed, unsigned
-from redqueue.protocol.session import Session
+from redqueue.protocol.session import COMMIT, Session
 
 BAD_MODE_LENGTH = replies.client_error("incorrect length for M token")
 BAD_SET_MODE = replies.client_error("invalid mode for ms M token")
@@ -92,7 +93,7 @@ def run_set_with_id(session: Session, request: Request, body: bytes) -> None:
 
 def parse_md(words: list[bytes], run: Run) -> Request:
     """``md <key> <flags>*``"""
-    request, flags = begin(words, classic.run_delete, b"bCIkOqT", b"Ex")
+    request, flags = begin(words, classic.run_delete, b"bCIkOqTx", b"E")
     request.hides_misses = True
     key = parse_key(words[0], flags, lambda name, raw: keys.parse(name, (b"as",), raw=raw))
     request.queue, request.consumer = key.queue, key.consumer
@@ -103,7 +104,11 @@ def parse_md(words: list[bytes], run: Run) -> Request:
         if b"I" not in flags:
             raise BadRequest(replies.client_error("flag T goes with flag I in this command"))
         request.exptime = number(flags, b"T", signed)
-    if b"I" in flags:
+    if b"x" in flags:
+        if b"I" in flags:
+            raise BadRequest(replies.client_error("flag x goes with no flag I"))
+        request.run = run_set_aside
+    elif b"I" in flags:
         request.run = run_give_back
     elif b"C" in flags:
         request.run = run_acknowledge
@@ -139,6 +144,26 @@ def run_give_back(session: Session, request: Request, body: bytes) -> None:
     session.counters.delete_hits += 1
     reservation.queue.cancel(reservation, session.reservation_seconds(request.exptime) or 0.0)
     session.answer(request, replies.DELETED)
+
+
+def run_set_aside(session: Session, request: Request, body: bytes) -> None:
+    """``md`` with ``x``: the item is a dead letter from here on."""
+    if classic.must_wait(session, request):
+        session.stall_and_retry()
+        return
+    reservation = classic.held_reservation(session, request)
+    if reservation is None:
+        session.counters.delete_misses += 1
+        session.answer(request, replies.NOT_FOUND)
+        return
+    queue = session.queues[request.queue]
+    if not dead_letters.can_bury(queue):
+        session.stall_and_retry()
+        return
+    session.counters.delete_hits += 1
+    is_set_aside = dead_letters.set_aside(queue, reservation, session.receipt(request))
+    session.answer(request, replies.DELETED if is_set_aside else replies.NOT_STORED)
+    session.stall(COMMIT)  # the client's next request sees it
 
 
 # -- ma -------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from redqueue.engine.consumer import ANYBODY, Reservation
 from redqueue.engine.queue import Queue
@@ -16,10 +17,10 @@ from redqueue.protocol.reads import COUNTED, KEPT_HEADS, Reading, must_settle
 from redqueue.protocol.request import BadRequest, Request, Run, signed
 from redqueue.protocol.session import Session
 
-_PLAIN = frozenset(b"bcfkOqsv")
+_PLAIN: Final = frozenset(b"bcfkOqsv")
 """Flags of an mg that reserves by the short way: what they show is in the item's head, or always the same."""
 
-_MG_OPTIONS = (b"abort", b"as", b"close", b"delay", b"open", b"peek", b"t")
+_MG_OPTIONS: Final = (b"abort", b"as", b"close", b"delay", b"open", b"peek", b"prefetch", b"t")
 
 
 def parse_mg(words: list[bytes], run: Run) -> Request:
@@ -109,7 +110,7 @@ def _remember_head(request: Request, record: bytes) -> bytes:
     return head
 
 
-_CONSTANT = re.compile(rb" O[^ ]*| k[^ ]*( b)?")
+_CONSTANT: Final = re.compile(rb" O[^ ]*| k[^ ]*( b)?")
 
 
 def _constant(request: Request, letter: bytes) -> bytes:

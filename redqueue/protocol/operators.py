@@ -1,6 +1,7 @@
-"""The operators' verbs: pause, resume, drop, redrive, readonly (CONTRACT section 6).
+"""The operators' verbs: pause, resume, drop, redrive, readonly (CONTRACT section 6) and drain.
 
-They are for clients on the same machine, since anybody else might be anybody.
+They are for clients on the same machine, since anybody else might be anybody; and, where clients authenticate, for
+those who have the role of an admin (:mod:`redqueue.protocol.permissions`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 ALL = 1 << 62
 """More letters than there will ever be."""
 
+_ID = b"id="
 _ONLY_LOCAL = replies.client_error("operators' verbs are only for clients on the server's own machine")
 
 
@@ -34,8 +36,15 @@ def parse_one_queue(words: list[bytes], run: Run) -> Request:
 
 
 def parse_redrive(words: list[bytes], run: Run) -> Request:
-    """``redrive <queue> [n] [noreply]``"""
-    return _parse(words, run, with_number=True)
+    """``redrive <queue> [n|id=ID] [noreply]``"""
+    if len(words) < 2 or not words[1].startswith(_ID):
+        return _parse(words, run, with_number=True)
+    item_id = unsigned(words.pop(1).removeprefix(_ID), 64)
+    if not item_id:
+        raise BadRequest(replies.BAD_FORMAT)
+    request = _parse(words, run)
+    request.run, request.token = run_redrive_one, item_id
+    return request
 
 
 def _parse(words: list[bytes], run: Run, with_number: bool = False) -> Request:
@@ -49,8 +58,8 @@ def _parse(words: list[bytes], run: Run, with_number: bool = False) -> Request:
     return request
 
 
-def parse_readonly(words: list[bytes], run: Run) -> Request:
-    """``readonly on|off [noreply]``"""
+def parse_switch(words: list[bytes], run: Run) -> Request:
+    """``readonly|drain on|off [noreply]``"""
     request = Request(run)
     request.noreply = take_noreply(words)
     if words not in ([b"on"], [b"off"]):
@@ -105,6 +114,24 @@ def run_redrive(session: Session, request: Request, body: bytes) -> None:
         session.answer(request, NOT_FOUND)
 
 
+def run_redrive_one(session: Session, request: Request, body: bytes) -> None:
+    """``redrive`` of one dead letter."""
+    if not _may(session, request):
+        return
+    queue = session.queues.get(request.queue)
+    if queue is not None and not queue.is_settled():
+        session.stall_and_retry()
+        return
+    if queue is not None and queue.is_bringing_in(request.token):
+        session.stall_until_read_back(queue)
+        return
+    if queue is not None and session.broker.redrive_one(queue, request.token, session.receipt(request)):
+        _done(session, request)
+        session.stall(COMMIT)
+    else:
+        session.answer(request, NOT_FOUND)
+
+
 def run_readonly(session: Session, request: Request, body: bytes) -> None:
     """``readonly``: take no items, or take them again."""
     if _may(session, request):
@@ -112,12 +139,20 @@ def run_readonly(session: Session, request: Request, body: bytes) -> None:
         _done(session, request)
 
 
+def run_drain(session: Session, request: Request, body: bytes) -> None:
+    """``drain``: take no items because the server is to end, or take them again; as SIGUSR1 does."""
+    if _may(session, request):
+        session.broker.drain(request.words[0] == b"on")
+        _done(session, request)
+
+
 def _may(session: Session, request: Request) -> bool:
     """Whether the client may use these verbs; it is told where it may not."""
-    if not session.is_local:
-        session.counters.noreply_errors += request.noreply
-        session.answer(request, _ONLY_LOCAL)
-    return session.is_local
+    if session.is_local or session.user is not None:
+        return True
+    session.counters.noreply_errors += request.noreply
+    session.answer(request, _ONLY_LOCAL)
+    return False
 
 
 def _queue(session: Session, request: Request) -> Queue | None:
@@ -141,5 +176,6 @@ COMMANDS: dict[bytes, tuple[Parse, Run]] = {
     b"resume": (parse_one_queue, run_resume),
     b"drop": (parse_one_queue, run_drop),
     b"redrive": (parse_redrive, run_redrive),
-    b"readonly": (parse_readonly, run_readonly),
+    b"readonly": (parse_switch, run_readonly),
+    b"drain": (parse_switch, run_drain),
 }

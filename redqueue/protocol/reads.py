@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
+from typing import Final
 
 from redqueue.engine.consumer import ANYBODY, Consumer, Reservation
 from redqueue.engine.ledger import StorageFailed
@@ -18,10 +19,10 @@ from redqueue.protocol.replies import END
 from redqueue.protocol.request import BadRequest, Request, Run, signed
 from redqueue.protocol.session import COMMIT, READING, WAITING, Session
 
-COUNTED = 256
+COUNTED: Final = 256
 """A value at least this long counts towards the session's limit of unsent output."""
 
-KEPT_HEADS = 64
+KEPT_HEADS: Final = 64
 """VALUE lines remembered for one key."""
 
 
@@ -211,6 +212,8 @@ class Reading:
         session = self._session
         consumer = self._consumer(group[0])
         for key in group:
+            if key.prefetch:
+                consumer.prefetch = key.prefetch
             if key.closes or key.aborts:
                 self._end_reservations(key, consumer)
         lines: list[Key] = []
@@ -311,7 +314,7 @@ class Reading:
 
 def _is_full(consumer: Consumer, name: bytes, queue: Queue | None) -> bool:
     held = consumer.held.get(name)
-    return held is not None and queue is not None and len(held) >= queue.settings.prefetch
+    return held is not None and queue is not None and len(held) >= (consumer.prefetch or queue.settings.prefetch)
 
 
 class Values(Reading):

@@ -7,21 +7,21 @@ line (:class:`Requests`): a look-up in a dict is all that a known line costs.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from redqueue.protocol import replies
 from redqueue.protocol.key import BadKey, Key
 
-MAX_LINE = 8192
+MAX_LINE: Final = 8192
 """Bytes of a command line, without its end."""
-MAX_BODY = 2**31 - 3
+MAX_BODY: Final = 2**31 - 3
 """Bytes; a greater number is no length (memcached: INT_MAX - 2)."""
-_TOKEN = b" C"
+_TOKEN: Final = b" C"
 """Begins the token in the line of a meta command."""
-_TOKEN_SIZE = 21
+_TOKEN_SIZE: Final = 21
 """Digits of a number under 2**63, and CR LF."""
-_CACHED_LINE = 300
-_CACHED_LINES = 4096
+_CACHED_LINE: Final = 300
+_CACHED_LINES: Final = 4096
 
 Run = Callable[[Any, "Request", bytes], None]
 """Carries a request out: takes the session, the request and the body."""
@@ -129,8 +129,16 @@ Parse = Callable[[list[bytes], Run], Request]
 """Makes a request of the words after the verb; may raise BadRequest and BadKey."""
 
 
+Guard = Callable[[bytes, Request], bytes]
+"""Takes a verb and a request; returns what to answer where it must not be carried out, or nothing."""
+
+
 def _refuse(session: Any, request: Request, body: bytes) -> None:
     session.refuse(request)
+
+
+def _refuse_denied(session: Any, request: Request, body: bytes) -> None:
+    session.refuse_denied(request)
 
 
 class Requests:
@@ -138,14 +146,16 @@ class Requests:
 
     :param commands: by verb, how its line is parsed and what it runs
     :param max_body: the longest body taken, bytes
+    :param guard: looks at each request before it is remembered; None where all may be made
 
     :ivar max_body: the longest body taken, bytes
     :ivar known: by the whole line, its LF included
     :ivar known_heads: the same by the line without its LF
     """
 
-    def __init__(self, commands: dict[bytes, tuple[Parse, Run]], max_body: int) -> None:
+    def __init__(self, commands: dict[bytes, tuple[Parse, Run]], max_body: int, guard: Guard | None = None) -> None:
         self._commands = commands
+        self._guard = guard
         self.max_body = max_body
         self.known: dict[bytes, Request] = {}
         self.known_heads: dict[bytes, Request] = {}
@@ -163,6 +173,10 @@ class Requests:
         known.token = int(token)
         return known
 
+    def guarded(self, guard: Guard) -> Requests:
+        """The same, of which only those may be made that ``guard`` has nothing against."""
+        return Requests(self._commands, self.max_body, guard)
+
     def parse(self, line: bytes) -> Request:
         """The request of a whole line, its end included; a bad line gives one that refuses."""
         known = self.by_shape(line)
@@ -179,6 +193,12 @@ class Requests:
             return self._refusal(words, error.reply, error.skip)
         except BadKey as bad_key:
             return self._refusal(words, bad_key.reply, -1)
+        if self._guard is not None:
+            denial = self._guard(words[0], request)
+            if denial:
+                refusal = self._refusal(words, denial, request.size)
+                refusal.run = _refuse_denied
+                return refusal
         if request.size > self.max_body:
             return self._refusal(words, replies.TOO_LARGE, request.size)
         if request.volatile:

@@ -11,6 +11,8 @@ session stalls, and keeps further input for later, while
   :meth:`Session.resume` after every commit;
 - the item it asks for is being read back from the journal (``READING``): the
   session announces itself when it is there;
+- it is being found out who the client is (``AUTHENTICATING``,
+  :mod:`redqueue.protocol.gate`): the session announces itself when that is known;
 - too much output waits to be sent (``OUTPUT``): the owner resumes it once that
   is gone;
 - it has asked for more than is done at once (``TURN``): it is in ``Service.turns``,
@@ -22,8 +24,9 @@ So the requests of one client are carried out, and answered, strictly in order.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
+from redqueue.access.roles import User
 from redqueue.engine.consumer import Consumer, Waiter
 from redqueue.engine.ledger import StorageFailed
 from redqueue.engine.queue import Queue
@@ -33,27 +36,28 @@ from redqueue.protocol.request import MAX_LINE, Request
 from redqueue.protocol.service import Owner, Service
 from redqueue.protocol.unfinished import FirstByte, PartialBody, PartialLine, Progress, Swallow, Unfinished
 
-WAITING = 1
-COMMIT = 2
-OUTPUT = 3
-READING = 4
-TURN = 5
+WAITING: Final = 1
+COMMIT: Final = 2
+OUTPUT: Final = 3
+READING: Final = 4
+AUTHENTICATING: Final = 5
+TURN: Final = 6
 
-MAX_RELATIVE = 60 * 60 * 24 * 30
+MAX_RELATIVE: Final = 60 * 60 * 24 * 30
 """Seconds; a greater exptime is a Unix time (memcached's protocol.txt, Expiration times)."""
-_FIRST_BYTE = FirstByte()
-_SHORT = 4096
+_FIRST_BYTE: Final = FirstByte()
+_SHORT: Final = 4096
 """Bytes up to which what has arrived is likely to be one request."""
-TURN_BYTES = 1 << 16
+TURN_BYTES: Final = 1 << 16
 """Bytes of one client's input that are carried out at the most before others have their turn. Where its requests are
 short, ``Service.turn_lines`` says when that is."""
-_BLOCK = 1 << 14
+_BLOCK: Final = 1 << 14
 """Bytes in which the input of a stalled client is kept, so that going on with a piece does not copy all the rest."""
-MAX_BACKLOG = 1 << 16
+MAX_BACKLOG: Final = 1 << 16
 """Bytes kept of a stalled client's further input before it is no longer read."""
-MAX_OUTPUT = 1 << 20
+MAX_OUTPUT: Final = 1 << 20
 """Bytes of replies that a client has not taken above which it is no longer read (CONTRACT section 7)."""
-TURN_OUTPUT = 1 << 17
+TURN_OUTPUT: Final = 1 << 17
 """Bytes of replies that a client is given before others have their turn."""
 
 
@@ -74,6 +78,9 @@ class Session:
     :ivar stalled: 0, or why no further request is carried out
     :ivar eof: whether the client has said that it sends no more
     :ivar is_local: whether the client is on this machine, so that it may use the operators' verbs
+    :ivar is_admitted: whether what it sends are requests, and not what it takes to be let in
+    :ivar user: who the client is, and what it may do; None where nobody is asked
+    :ivar peer: where the client comes from, the same for all clients of one machine
     :ivar last_put: number of the last batch with an item of this client
     :ivar waiter: its place in the lines of the queues it waits for
     :ivar closing: whether the connection is to be closed once ``out`` is sent
@@ -85,6 +92,7 @@ class Session:
         "_backlog",
         "_interrupted",
         "_owner",
+        "_requests",
         "_service",
         "_unfinished",
         "announced",
@@ -97,15 +105,18 @@ class Session:
         "counters",
         "eof",
         "host",
+        "is_admitted",
         "is_local",
         "known",
         "known_heads",
         "last_put",
         "out",
         "out_bytes",
+        "peer",
         "queues",
         "retrying",
         "stalled",
+        "user",
         "waiter",
     )
 
@@ -114,6 +125,7 @@ class Session:
         self._owner: Owner | None = owner
         self.broker = service.broker
         self.queues = service.broker.queues
+        self._requests = service.requests
         self.known = service.requests.known
         self.known_heads = service.requests.known_heads
         self.counters = service.counters
@@ -131,7 +143,10 @@ class Session:
         self._backlog: list[bytes] | None = None
         self.awaits_turn = False
         self._interrupted = False
-        self._unfinished: Unfinished | None = _FIRST_BYTE
+        self._unfinished: Unfinished | None = _FIRST_BYTE if service.gate is None else service.gate(self)
+        self.is_admitted = service.gate is None
+        self.user: User | None = None
+        self.peer = ""
         self.eof = False
         self.is_local = False
         self.waiter: Waiter | None = None
@@ -201,7 +216,7 @@ class Session:
             request = self.known_heads.get(line)
             if request is None:
                 if not body:
-                    request = self._service.requests.by_shape(data)
+                    request = self._requests.by_shape(data)
                     if request is not None:
                         self._run_one(request, b"", data)
                         return
@@ -219,7 +234,7 @@ class Session:
             if request is None:
                 if after - pos > MAX_LINE + 2:
                     break
-                request = self._service.requests.parse(line)
+                request = self._requests.parse(line)
             size = request.size
             start = pos
             try:
@@ -388,6 +403,21 @@ class Session:
         else:
             self._unfinished = PartialLine(data)
 
+    # -- who the client is ---------------------------------------------------------
+
+    def become(self, user: User | None) -> None:
+        """From here on the client is ``user``, who is not asked for a password; None for one who may do everything.
+
+        What a user may do is decided once for each line, with the line's parsing: it costs known lines nothing.
+        """
+        self.user = user
+        self._requests = requests = self._service.requests_of(user)
+        self.known = requests.known
+        self.known_heads = requests.known_heads
+        if not self.is_admitted:
+            self.is_admitted = True
+            self._unfinished = _FIRST_BYTE
+
     # -- what arrives in pieces ----------------------------------------------------
 
     def _continue(self, data: bytes) -> bytes:
@@ -420,6 +450,7 @@ class Session:
         """The body is not ended by CRLF: swallow the rest of its line, to be in step again."""
         self._unfinished = Swallow(0)
         self._interrupted = True
+        self.counters.malformed_requests += 1
         self._answer_error(replies.BAD_CHUNK, request.noreply)
 
     def is_amid_request(self) -> bool:
@@ -428,10 +459,24 @@ class Session:
 
     # -- for the codecs of other protocols -----------------------------------------
 
+    def go_on_with(self, unfinished: Unfinished) -> None:
+        """What comes next is for ``unfinished``."""
+        self._unfinished = unfinished
+
+    def pause_input(self) -> None:
+        """Have nothing more read until the session is resumed."""
+        if self._owner is not None:
+            self._owner.pause_input()
+
+    def drop_input(self) -> None:
+        """Nothing of what is kept will be carried out."""
+        self._backlog = None
+        self.backlog_size = 0
+
     @property
     def max_body(self) -> int:
         """The longest body taken, bytes."""
-        return self._service.requests.max_body
+        return self._requests.max_body
 
     def carry_out(self, request: Request, body: bytes) -> bool:
         """Carry out a request; returns whether it is done, and not to be carried out again once the session resumes."""
@@ -464,18 +509,27 @@ class Session:
 
     def refuse(self, request: Request) -> None:
         """Answer a line that asks for nothing that can be done, and swallow its body."""
-        if request.skip >= 0:
-            self._unfinished = Swallow(request.skip)
-            self._interrupted = True
+        self._swallow_body(request)
         if request.reply == replies.ERROR:
             complaint = foreign_protocol(request.words)
             if complaint:
                 self.close_after_reply(complaint)
                 return
+        self.counters.malformed_requests += 1
         self._answer_error(request.reply, request.noreply)
 
+    def refuse_denied(self, request: Request) -> None:
+        """Answer a line that asks for what the client may not do, and swallow its body."""
+        self._swallow_body(request)
+        self.counters.denied_requests += 1
+        self._answer_error(request.reply, request.noreply)
+
+    def _swallow_body(self, request: Request) -> None:
+        if request.skip >= 0:
+            self._unfinished = Swallow(request.skip)
+            self._interrupted = True
+
     def _answer_error(self, reply: bytes, noreply: bool) -> None:
-        self.counters.malformed_requests += 1
         if noreply:
             self.counters.noreply_errors += 1
         else:

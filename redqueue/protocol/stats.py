@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote_from_bytes
 
+from redqueue.access.roles import Role
 from redqueue.engine.broker import Broker
 from redqueue.engine.queue import Queue
 from redqueue.engine.settings import written
@@ -83,7 +84,9 @@ def server_figures(broker: Broker, counters: Counters) -> list[tuple[str, object
 
 def _queues(session: Session) -> bytes:
     return b"".join(
-        _lines(queue_figures(queue), b"queue_" + _shown(queue.name) + b"_") for queue in session.queues.values()
+        _lines(queue_figures(queue), b"queue_" + _shown(queue.name) + b"_")
+        for queue in session.queues.values()
+        if session.user is None or session.user.may(Role.READER, queue.name)
     )
 
 
@@ -99,8 +102,11 @@ def _queue(session: Session, queue: Queue) -> bytes:
 
 
 def _shown(name: bytes) -> bytes:
-    """A queue's name in ASCII, as in a URL: clients decode the names of figures as that."""
-    return name if name.isascii() else quote_from_bytes(name, _PRINTABLE).encode()
+    """A queue's name in ASCII, as in a URL: clients decode the names of figures as that.
+
+    A base64 key may have put line ends into it, which must not end the line.
+    """
+    return name if name.isascii() and name.decode().isprintable() else quote_from_bytes(name, _PRINTABLE).encode()
 
 
 def queue_figures(queue: Queue) -> Figures:

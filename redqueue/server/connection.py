@@ -5,23 +5,22 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-import time
 from collections.abc import Callable, Iterator
 from os import write
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from redqueue.protocol.service import Service
 from redqueue.protocol.session import COMMIT, MAX_BACKLOG, MAX_OUTPUT, OUTPUT, TURN, Session
+from redqueue.server.doorway import Doorway
 from redqueue.server.group_commit import GroupCommit
 
 log = logging.getLogger(__name__)
 
-LINGER_SECONDS = 1.0
+_write: Final = write
+LINGER_SECONDS: Final = 1.0
 """How long a client that was told off may take to read why."""
-MUCH = 4096
+MUCH: Final = 4096
 """Bytes of input that wait behind a stall, above which a client has to wait for its turn as well."""
-QUIET_SECONDS = 60.0
-"""How long the log says nothing of refused connections after it has said something."""
 
 
 class Connections:
@@ -30,6 +29,7 @@ class Connections:
     :param most: how many may be at a time; 0 for any number
     :param most_of_one: how many of them from one address; 0 for any number
 
+    :ivar doorway: meets new connections; None where nobody has to authenticate
     :ivar total: taken in since the start or the last ``stats reset``
     :ivar refused: turned away since then
     :ivar idle_kicks: closed since then because they had nothing to do (memcached's name)
@@ -40,9 +40,9 @@ class Connections:
         self.most = most
         self.most_of_one = most_of_one
         self._connections: set[Connection] = set()
+        self.doorway: Doorway | None = None
         self._entered = 0
         self._by_address: dict[str, int] = {}
-        self._quiet_until = 0.0
         self._last_number = 0
         self.reset()
 
@@ -83,10 +83,12 @@ class Connections:
 
     def _refuse(self, why: str) -> None:
         self.refused += 1
-        now = time.monotonic()
-        if now >= self._quiet_until:
-            self._quiet_until = now + QUIET_SECONDS
-            log.warning("%s: the connection is refused; %d refused so far", why, self.refused)
+        log.warning(
+            "%s: the connection is refused; %d refused so far",
+            why,
+            self.refused,
+            extra={"repeats": "connections refused"},
+        )
 
     def add(self, connection: Connection) -> None:
         """A connection has begun."""
@@ -100,6 +102,8 @@ class Connections:
         if connection in self._connections:
             self._connections.discard(connection)
             self.leave(connection.origin)
+            if self.doorway is not None:
+                self.doorway.leave(connection)
 
 
 class Connection:
@@ -119,6 +123,7 @@ class Connection:
         "_commit",
         "_fd",
         "_held",
+        "_is_encrypted",
         "_lingering",
         "_read_paused",
         "_registry",
@@ -145,6 +150,7 @@ class Connection:
         self._read_paused = False
         self._write_paused = False
         self._lingering = False
+        self._is_encrypted = False
         self.origin = origin
         self.number = 0
         self.idle_since = 0.0
@@ -162,15 +168,19 @@ class Connection:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=MAX_OUTPUT)
         sock = transport.get_extra_info("socket")
-        if sock is not None and transport.get_extra_info("ssl_object") is None:
+        self._is_encrypted = transport.get_extra_info("sslcontext") is not None
+        if sock is not None and not self._is_encrypted:
             self._fd = self._socket_fd = sock.fileno()
-        self.session.is_local = _is_local(transport.get_extra_info("peername"))
+        self.session.is_local = is_local(transport.get_extra_info("peername"))
+        self.session.peer = self.origin
         self._registry.add(self)
+        if self._registry.doorway is not None:
+            self._registry.doorway.meet(self, transport)
 
     def eof_received(self) -> bool:
         self.session.finish()
         self.session.announce()
-        return not self._lingering
+        return not self._lingering and not self._is_encrypted  # TLS cannot be half closed here
 
     def pause_writing(self) -> None:
         self._write_paused = True
@@ -229,7 +239,7 @@ class Connection:
         data = replies[0] if len(replies) == 1 else b"".join(replies)
         # Most replies fit into the socket's buffer, and the transport's own write takes twice as long.
         try:
-            sent = write(self._fd, data)
+            sent = _write(self._fd, data)
         except OSError:
             sent = 0  # full, or broken, which the transport finds out and reports
         if sent < len(data):
@@ -296,7 +306,8 @@ class Connection:
             return
         complaint = self.session.complaint
         if complaint:
-            log.warning("connection from %s closed: %s", self.describe(), complaint)
+            extra = {"repeats": f"connections closed: {complaint}", "fields": {"peer": self.describe()}}
+            log.warning("connection closed: %s", complaint, extra=extra)
         if complaint and not self.session.eof and transport.can_write_eof():
             # Closing now would reset the connection and take the reply with it.
             self._lingering = True
@@ -322,7 +333,7 @@ def _address(peer: tuple[Any, ...]) -> ipaddress.IPv4Address | ipaddress.IPv6Add
     return mapped or address
 
 
-def _is_local(peer: object) -> bool:
+def is_local(peer: object) -> bool:
     """Whether the other end, as a socket names it, is on this machine: over loopback or a Unix socket."""
     if not isinstance(peer, tuple):
         return isinstance(peer, (str, bytes))  # a Unix socket, mostly without a name

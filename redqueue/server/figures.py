@@ -12,13 +12,16 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
+from operator import attrgetter
 
 import tornado
 
 from redqueue import __version__
+from redqueue.engine.queue import Queue
 from redqueue.engine.settings import written
+from redqueue.histogram import Histogram
 from redqueue.journal.log import Log
 from redqueue.options import Options
 from redqueue.protocol.service import Service
@@ -26,6 +29,50 @@ from redqueue.server.build import is_compiled
 from redqueue.server.connection import Connections
 from redqueue.server.group_commit import GroupCommit
 from redqueue.server.tcp import Listeners
+
+LAG_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+"""Seconds."""
+COUNTED: dict[str, Callable[[Queue], int]] = {
+    "put": attrgetter("total_items"),
+    "delivered": attrgetter("total_reserved"),
+    "acknowledged": attrgetter("acknowledged"),
+    "released": attrgetter("cancelled"),
+    "disconnected": attrgetter("abandoned"),
+    "timed_out": attrgetter("timed_out"),
+    "expired": attrgetter("expired"),
+    "discarded": attrgetter("discarded"),
+    "dead_lettered": attrgetter("dead_letters"),
+    "flushes": attrgetter("flushes"),
+}
+"""What a queue counts from its beginning: items put, deliveries, how those ended, what became of items otherwise."""
+
+
+class Tally:
+    """The sums of :data:`COUNTED` over some queues."""
+
+    def __init__(self, sums: Iterable[int] = ()) -> None:
+        self._sums = [*sums] or [0] * len(COUNTED)
+
+    def add(self, queue: Queue) -> None:
+        """Count a queue in."""
+        for i, count in enumerate(_COUNTS):
+            self._sums[i] += count(queue)
+
+    def __getitem__(self, name: str) -> int:
+        """The sum of what is counted by that name."""
+        return self._sums[_INDEX[name]]
+
+    def copy(self) -> Tally:
+        """One that goes on from here by itself."""
+        return Tally(self._sums)
+
+    def figures(self) -> Iterator[tuple[str, int]]:
+        """Names and sums."""
+        return zip(COUNTED, self._sums, strict=True)
+
+
+_COUNTS = tuple(COUNTED.values())
+_INDEX = {name: i for i, name in enumerate(COUNTED)}
 
 
 class ServerFigures:
@@ -39,6 +86,9 @@ class ServerFigures:
     :param started: when the process began, Unix time in seconds
     :param listeners: the listening sockets
     :param is_ending: tells whether the server is on its way out
+
+    :ivar loop_lag: seconds by which the loop was late for a timer that fires about each second
+    :ivar departed: what the queues have counted that are gone
     """
 
     def __init__(
@@ -59,6 +109,9 @@ class ServerFigures:
         self.commit = commit
         self.journal = journal
         self.started = started
+        self.loop_lag = Histogram(LAG_BOUNDS)
+        self.departed = Tally()
+        self.broker.on_forget.append(self.departed.add)
         self._listeners = listeners
         self._is_ending = is_ending
 
@@ -85,6 +138,8 @@ class ServerFigures:
             ("listen_disabled_num", self._listeners.waits),
             ("idle_kicks", connections.idle_kicks),
             ("command_timeouts", connections.command_timeouts),
+            ("auth_timeouts", 0 if connections.doorway is None else connections.doorway.timeouts),
+            ("tls_handshake_errors", self._listeners.failed_handshakes),
             ("bytes_read", self.service.bytes_read),
             ("bytes_written", commit.bytes_written),
             ("limit_maxbytes", self.options.max_bytes),
@@ -92,6 +147,7 @@ class ServerFigures:
             ("reliable", self.options.reliable),
             ("accepting_conns", int(not (self._is_ending() or self._listeners.is_waiting))),
             ("readonly", int(self.broker.readonly)),
+            ("draining", int(self.broker.draining)),
             ("health", self.trouble() or "ok"),
         ]
         if journal is not None:
@@ -111,6 +167,12 @@ class ServerFigures:
                 ("memory_bytes", self.broker.hot_cost()),
             ]
         return figures
+
+    @staticmethod
+    def cpu_seconds() -> float:
+        """CPU time that the process has taken."""
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        return usage.ru_utime + usage.ru_stime
 
     def trouble(self) -> str:
         """What is wrong with the journal, in words; empty where nothing is."""
@@ -137,3 +199,12 @@ class ServerFigures:
         self.connections.reset()
         self.service.bytes_read = self.commit.bytes_written = 0
         self.broker.total_items = 0
+
+
+def resident_bytes() -> int:
+    """Bytes of memory that the process has, by what the system tells; at their highest where it tells no more."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

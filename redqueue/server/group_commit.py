@@ -13,28 +13,30 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from redqueue.engine.ledger import Batch
 from redqueue.journal.compaction import Compactor
-from redqueue.journal.log import DiskFull, Log
+from redqueue.journal.failed import DiskFull
+from redqueue.journal.log import Log
 from redqueue.protocol.service import NO_LIMIT, TURN_LINES_ALONE, Service
 from redqueue.protocol.session import Session, deny
 
 log = logging.getLogger(__name__)
 
-LONGEST_PAUSE = 30.0
+LONGEST_PAUSE: Final = 30.0
 """Seconds between two attempts to go on after the journal has failed, at the most."""
-QUIET_SECONDS = 60.0
+QUIET_SECONDS: Final = 60.0
 """How long the log says nothing of ``max_disk`` after it has said something."""
-TURNS = 2
-"""Sessions with much to ask that go on in a tick while there are others, and the lines of each (some 30 us)."""
-TURN_LINES = 32
-TURNS_ALONE = 16
-"""The same while all have much to ask."""
-OTHERS_SECONDS = 1.0
+TURNS: Final = 2
+"""Sessions with much to ask that go on in a tick while there are others."""
+TURN_LINES: Final = 32
+"""Lines of each of them, which take some 30 microseconds."""
+TURNS_ALONE: Final = 16
+"""Sessions with much to ask that go on in a tick while all are such."""
+OTHERS_SECONDS: Final = 1.0
 """How long after the last request of others it is taken that there are such."""
-MAX_UNWRITTEN = 64 << 20
+MAX_UNWRITTEN: Final = 64 << 20
 """Bytes received while the journal is busy above which clients are no longer read."""
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
+from redqueue.access.roles import User
 from redqueue.engine.consumer import Reservation
 from redqueue.protocol.service import Service
 from redqueue.protocol.session import COMMIT, OUTPUT, Session
@@ -37,13 +38,15 @@ class LocalClients:
     def __len__(self) -> int:
         return len(self._clients)
 
-    def open(self, *, is_local: bool = True) -> LocalClient:
+    def open(self, *, is_local: bool = True, user: User | None = None) -> LocalClient:
         """A new client, to be closed by whoever opens it.
 
         :param is_local: whether it may use the operators' verbs
+        :param user: who it is, and so what it may do; None for one who may do everything
         """
         client = LocalClient(self)
         client.session.is_local = is_local
+        client.session.become(user)
         if self.is_ending:
             client.close()
         else:

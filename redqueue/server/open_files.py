@@ -8,9 +8,10 @@ import resource
 
 log = logging.getLogger(__name__)
 
-KEPT = 64
+KEPT = 164
 """Descriptors that no client gets, so that the journal can always open its next segment: that one, those being read
-back or removed, listening sockets, the log, the event loop's own, and clients that are being refused."""
+back or removed, listening sockets, the log, the event loop's own, clients that are being refused, and a hundred of the
+web page."""
 
 
 def raise_limit() -> int | None:

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from redqueue.cli.main import main
+from redqueue.journal import framing
 from redqueue.journal import record as rec
 from redqueue.journal import segment as seg
 from redqueue.journal.log import Log
@@ -43,7 +44,7 @@ def items_in(directory: Path) -> list[Item]:
     """Every item record, in the order of the journal."""
     found = []
     for number, path in seg.list_segments(directory):
-        for frame in seg.frames(memoryview(path.read_bytes()), number, seg.HEADER_SIZE):
+        for frame in framing.frames(memoryview(path.read_bytes()), number, seg.HEADER_SIZE):
             found += [record for record in records(frame.payload) if isinstance(record, Item)]
     return found
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from redqueue.journal import framing
 from redqueue.journal import segment as seg
 from tests.cli.tool import contents, flip, overwrite, redqueue
 from tests.server_process import ServerProcess, run_server
@@ -64,7 +65,7 @@ ACCIDENTS: dict[str, tuple[int, Callable[[Path], object]]] = {
 def second_frame(file: Path) -> int:
     with file.open("rb") as opened:
         data = opened.read()
-    frame = seg.decode_frame(memoryview(data), 1, seg.HEADER_SIZE)
+    frame = framing.decode_frame(memoryview(data), 1, seg.HEADER_SIZE)
     assert frame is not None
     return frame.end
 

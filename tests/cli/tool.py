@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from redqueue.journal import framing
 from redqueue.journal import record as rec
 from redqueue.journal import segment as seg
 from tests.server_process import ROOT
@@ -71,7 +72,7 @@ class Handmade:
     def frame(self, *records: bytes, durable: int = 0, time: int = NOW) -> WrittenFrame:
         """Append a frame."""
         offset = len(self._data)
-        self._data += seg.encode_frame(self.number, offset, time, durable, len(records), b"".join(records))
+        self._data += framing.encode_frame(self.number, offset, time, durable, len(records), b"".join(records))
         for record in records:
             if record[0] == rec.PUT:
                 self._last_id = max(self._last_id, rec.item_id(record))

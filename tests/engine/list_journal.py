@@ -35,16 +35,16 @@ class ListJournal:
 
     def acknowledge(self, record: bytes) -> None:
         assert len(record) == rec.stored_size(record, 0), "the whole record"
-        self.open.append(("ack", record[rec.ID_FIELD]))
+        self.open.append(("ack", record[8:16]))
 
     def acknowledge_with_put(self, record: bytes) -> None:
-        self.open.append(("ack with put", record[rec.ID_FIELD]))
+        self.open.append(("ack with put", record[8:16]))
 
     def append(self, record: bytes) -> None:
         self.open.append(("other", record))
 
     def rewrite(self, new: bytes, old: bytes) -> None:
-        assert new[rec.ID_FIELD] == old[rec.ID_FIELD]
+        assert new[8:16] == old[8:16]
         self.open.append(("other", new))
 
     def put_together(self, records: Sequence[bytes]) -> None:
@@ -124,7 +124,7 @@ class ListJournal:
             if kind.startswith("ack"):
                 alive.pop(record, None)
             elif record[0] in (rec.PUT, rec.REWRITE):
-                alive[record[rec.ID_FIELD]] = record
+                alive[record[8:16]] = record
             elif record[0] == rec.DROP:
                 queue, below = self.name_of(record), record[8:16]
                 alive = {i: r for i, r in alive.items() if self.name_of(r) != queue or i >= below}
@@ -138,7 +138,7 @@ class ListJournal:
 
     def name_of(self, record: bytes) -> bytes:
         """The queue that a record speaks of."""
-        return self.names[int.from_bytes(record[rec.QUEUE_FIELD], "big")]
+        return self.names[int.from_bytes(record[2:8], "big")]
 
 
 class Engine:
@@ -202,7 +202,7 @@ class Engine:
         for name, records in queues.items():
             alive = [r for r in records if not (r[1] & rec.HAS_EXPIRY and rec.expires(r) <= self.clock.wall)]
             for dead in set(records) - set(alive):
-                fresh.journal.written.append(("ack", dead[rec.ID_FIELD]))
+                fresh.journal.written.append(("ack", dead[8:16]))
             if alive:
                 restore(fresh.broker, name, alive)
         fresh.commit()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from redqueue.engine.backlog import _CHUNK, Backlog
@@ -18,7 +18,12 @@ from tests.engine.list_journal import Engine, payloads
 Q = b"q"
 
 
-@given(st.lists(st.one_of(st.tuples(st.sampled_from(["extend", "prepend"]), st.integers(0, 9000)), st.integers(0, 9))))
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.one_of(st.tuples(st.sampled_from(["extend", "prepend", "remove"]), st.integers(0, 9000)), st.integers(0, 9))
+    )
+)
 def test_a_backlog_is_a_deque(changes: list[tuple[str, int] | int]) -> None:
     backlog, model, next_id = Backlog(), list[int](), 0
     for change in changes:
@@ -29,6 +34,10 @@ def test_a_backlog_is_a_deque(changes: list[tuple[str, int] | int]) -> None:
             del model[:count]
         else:
             kind, count = change
+            if kind == "remove":
+                assert backlog.remove(count) == (count in model)
+                model = [item_id for item_id in model if item_id != count]
+                continue
             ids = array("Q", range(next_id, next_id + count))
             next_id += count
             if kind == "extend":

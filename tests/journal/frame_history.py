@@ -50,7 +50,7 @@ class FrameHistory:
         log, others = self._log, self._log._others
         if log._sync or others or log.copies or log._has_fan_out or log._names.needed(log._puts):
             return self._write()
-        payload = b"".join([*log._puts, *(rec.ack(record[rec.ID_FIELD]) for record in log._acks)])
+        payload = b"".join([*log._puts, *(rec.ack(record[8:16]) for record in log._acks)])
         self.attempted.append(self._after(payload))
         if not self._write():
             self.attempted.pop()
@@ -79,12 +79,12 @@ class FrameHistory:
             if kind == rec.NAME:
                 assert self._names[record[2:8]] == record[8:]
             elif kind in (rec.PUT, rec.REWRITE):
-                state[rec.item_id(record)] = (self._names[record[rec.QUEUE_FIELD]], rec.payload(record))
+                state[rec.item_id(record)] = (self._names[record[2:8]], rec.payload(record))
             elif kind == rec.ACK:
                 state.pop(int.from_bytes(record[1:], "big"), None)
             else:
                 below = int.from_bytes(record[8:16] if kind == rec.DROP else record[1:9], "big")
-                queue = self._names[record[rec.QUEUE_FIELD]] if kind == rec.DROP else None
+                queue = self._names[record[2:8]] if kind == rec.DROP else None
                 state = {i: item for i, item in state.items() if i >= below or queue not in (None, item[0])}
         return state
 

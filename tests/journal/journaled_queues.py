@@ -9,6 +9,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
 
+from redqueue.journal import framing
 from redqueue.journal import record as rec
 from redqueue.journal import segment as seg
 from redqueue.journal.fetch import fetch
@@ -297,12 +298,12 @@ def records_of(payload: bytes) -> Iterator[bytes]:
         at += size
 
 
-def frames_of(path: Path) -> list[seg.Frame]:
+def frames_of(path: Path) -> list[framing.Frame]:
     """The frames of a segment file, up to its torn tail."""
     content = path.read_bytes()
     header = seg.decode_header(content)
     assert header is not None
-    return list(seg.frames(memoryview(content), header.number, seg.HEADER_SIZE))
+    return list(framing.frames(memoryview(content), header.number, seg.HEADER_SIZE))
 
 
 def names_in(path: Path) -> list[bytes]:

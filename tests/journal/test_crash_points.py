@@ -8,6 +8,8 @@ import pytest
 
 from tests.journal.crash_points import FAULTS, live_and_crash
 
+pytestmark = pytest.mark.plain  # it looks into each append of the log
+
 
 @pytest.mark.parametrize("sync", [False, True])
 @pytest.mark.parametrize("seed", range(3))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from redqueue.journal import framing
 from redqueue.journal import record as rec
 from redqueue.journal import segment as seg
 from redqueue.journal.recovery import JournalDamaged
@@ -310,7 +311,7 @@ def test_an_earlier_segment_that_ends_too_soon_stops_the_start(tmp_path: Path) -
     first = seg.encode_header(1, 1, 1, 0)
     frames = [first]
     for payload in (GOOD, rec.put(1, 2, 5, 0, b"more")):
-        frames.append(frames[-1] + seg.encode_frame(1, len(frames[-1]), 1, 0, 1, payload))
+        frames.append(frames[-1] + framing.encode_frame(1, len(frames[-1]), 1, 0, 1, payload))
     path = seg.path_of(tmp_path, 1)
     path.write_bytes(frames[2])
     seg.path_of(tmp_path, 2).write_bytes(seg.encode_header(2, 1, 3, len(frames[2])))
@@ -326,7 +327,7 @@ def write_segment(directory: Path, number: int, payloads: list[bytes]) -> list[i
     content, offsets = seg.encode_header(number, 1, 1, before.stat().st_size if before.exists() else 0), []
     for payload in payloads:
         offsets.append(len(content))
-        content += seg.encode_frame(number, len(content), 1, 0, 1, payload)
+        content += framing.encode_frame(number, len(content), 1, 0, 1, payload)
     seg.path_of(directory, number).write_bytes(content)
     return offsets
 

@@ -203,7 +203,7 @@ def test_a_queue_that_is_not_spoken_of_is_not_declared(open_queues: Open, tmp_pa
     queues.flush()
     queues.kill()
     numbers = [
-        int.from_bytes(record[rec.QUEUE_FIELD], "big")
+        int.from_bytes(record[2:8], "big")
         for _, path in seg.list_segments(tmp_path)
         for frame in frames_of(path)
         for record in records_of(frame.payload)

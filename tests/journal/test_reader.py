@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from redqueue.journal import framing
 from redqueue.journal import record as rec
 from redqueue.journal import segment as seg
 from redqueue.journal.parse import Fanout, Item, SenselessRecord, records
@@ -215,7 +216,7 @@ def test_an_empty_segment_before_the_last_is_damage(three: Handmade) -> None:
 
 def test_a_frame_that_makes_no_sense(three: Handmade) -> None:
     frame = three.frame(put(1, 7, b"good"), b"\x63what is this")
-    at = frame.offset + seg.FRAME_SIZE + len(frame.records[0])
+    at = frame.offset + framing.FRAME_SIZE + len(frame.records[0])
     assert findings(three.directory) == [(SENSELESS, 3, at, frame.end)]
     assert items(three.directory)[b"jobs"][-1] == (7, 7, b"good")
 
@@ -273,7 +274,7 @@ def test_big_frames_and_windows(tmp_path: Path) -> None:
 def test_a_good_frame_across_the_end_of_what_is_read_at_a_time(tmp_path: Path, short: int) -> None:
     handmade = Handmade(tmp_path / "journal")
     handmade.frame(rec.name(1, b"big"))
-    lost = handmade.frame(put(1, 1, bytes(WINDOW - seg.FRAME_SIZE - rec.PUT_SIZE - short)))
+    lost = handmade.frame(put(1, 1, bytes(WINDOW - framing.FRAME_SIZE - rec.PUT_SIZE - short)))
     assert lost.end - lost.offset == WINDOW - short
     handmade.frame(put(1, 2, b"found"))
     flip(handmade.path(), lost.offset + 40)
@@ -427,7 +428,7 @@ def test_a_tail_that_grows_is_no_damage(three: Handmade) -> None:
             last = files.segments[-1]
             find = last.find_frame
 
-            def write_the_rest(offset: int, limit: int) -> seg.Frame | None:
+            def write_the_rest(offset: int, limit: int) -> framing.Frame | None:
                 overwrite(three.path(), 0, whole)
                 return find(offset, limit)  # noqa: B023
 
@@ -478,7 +479,7 @@ def test_memory_does_not_grow_with_payloads(tmp_path: Path) -> None:
     offset = len(parts[0])
     for first in range(1, count, 100):
         payload = b"".join(put(1, i, chunk) for i in range(first, first + 100))
-        parts.append(seg.encode_frame(1, offset, 1, 0, 100, payload))
+        parts.append(framing.encode_frame(1, offset, 1, 0, 100, payload))
         offset += len(parts[-1])
     handmade.path().write_bytes(b"".join(parts))
     del parts

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from redqueue.journal import framing
 from redqueue.journal import segment as seg
-from redqueue.journal.segment import FRAME_SIZE, HEADER_SIZE, Segment
+from redqueue.journal.framing import FRAME_SIZE
+from redqueue.journal.segment import HEADER_SIZE, Segment
 
 U64 = st.integers(0, 2**64 - 1)
 
@@ -28,8 +30,8 @@ def flipped(data: bytes, bit: int) -> bytes:
     return bytes(damaged)
 
 
-def decoded(data: bytes, number: int, offset: int) -> seg.Frame | None:
-    return seg.decode_frame(memoryview(data), number, offset)
+def decoded(data: bytes, number: int, offset: int) -> framing.Frame | None:
+    return framing.decode_frame(memoryview(data), number, offset)
 
 
 # -- headers ------------------------------------------------------------------
@@ -59,13 +61,13 @@ def test_a_short_header_is_none() -> None:
 
 @given(number=U64, gap=st.integers(0, 99), time=U64, durable=U64, count=st.integers(0, 2**32 - 1), payload=st.binary())
 def test_a_frame_reads_back(number: int, gap: int, time: int, durable: int, count: int, payload: bytes) -> None:
-    data = bytes(gap) + seg.encode_frame(number, gap, time, durable, count, payload) + b"behind"
+    data = bytes(gap) + framing.encode_frame(number, gap, time, durable, count, payload) + b"behind"
     frame = decoded(data, number, gap)
     assert frame == (gap, gap + FRAME_SIZE + len(payload), count, time, durable, payload)
 
 
 def test_every_flipped_bit_of_a_frame_is_noticed() -> None:
-    data = bytes(HEADER_SIZE) + seg.encode_frame(3, HEADER_SIZE, 99, 7 << 32, 2, b"two records")
+    data = bytes(HEADER_SIZE) + framing.encode_frame(3, HEADER_SIZE, 99, 7 << 32, 2, b"two records")
     assert decoded(data, 3, HEADER_SIZE) is not None
     for bit in range(8 * HEADER_SIZE, 8 * len(data)):
         for behind in (b"", b"\0" * 64, data[HEADER_SIZE:]):
@@ -73,14 +75,14 @@ def test_every_flipped_bit_of_a_frame_is_noticed() -> None:
 
 
 def test_a_frame_cut_short_is_none() -> None:
-    data = seg.encode_frame(3, 0, 99, 0, 2, b"two records")
+    data = framing.encode_frame(3, 0, 99, 0, 2, b"two records")
     for size in range(len(data)):
         assert decoded(data[:size], 3, 0) is None
         assert decoded(data[:size] + bytes(len(data)), 3, 0) is None
 
 
 def test_a_frame_elsewhere_is_none() -> None:
-    data = seg.encode_frame(3, 64, 99, 0, 2, b"two records")
+    data = framing.encode_frame(3, 64, 99, 0, 2, b"two records")
     assert decoded(bytes(64) + data, 3, 64) is not None
     assert decoded(bytes(128) + data, 3, 128) is None, "another offset"
     assert decoded(data, 3, 0) is None, "another offset"
@@ -91,10 +93,10 @@ def test_frames_end_at_the_first_that_is_not_good() -> None:
     data, offsets = bytes(HEADER_SIZE), []
     for payload in (b"one", b"", b"three"):
         offsets.append(len(data))
-        data += seg.encode_frame(1, len(data), 0, 0, 1, payload)
+        data += framing.encode_frame(1, len(data), 0, 0, 1, payload)
     end = len(data)
-    data += seg.encode_frame(1, end + 1, 0, 0, 1, b"moved")
-    found = list(seg.frames(memoryview(data), 1, HEADER_SIZE))
+    data += framing.encode_frame(1, end + 1, 0, 0, 1, b"moved")
+    found = list(framing.frames(memoryview(data), 1, HEADER_SIZE))
     assert [(frame.offset, frame.payload) for frame in found] == list(
         zip(offsets, [b"one", b"", b"three"], strict=True)
     )
@@ -102,21 +104,21 @@ def test_frames_end_at_the_first_that_is_not_good() -> None:
 
 
 def test_find_frame_skips_what_only_looks_like_one() -> None:
-    decoy = seg.encode_frame(1, 5, 0, 0, 1, b"moved") + b"RQF1" + b"RQRQF1RQF"
+    decoy = framing.encode_frame(1, 5, 0, 0, 1, b"moved") + b"RQF1" + b"RQRQF1RQF"
     data = bytes(13) + decoy
     first = len(data)
-    data += seg.encode_frame(1, first, 0, 0, 1, b"first")
+    data += framing.encode_frame(1, first, 0, 0, 1, b"first")
     second = len(data)
-    data += seg.encode_frame(1, second, 0, 0, 1, b"second") + b"RQF"
+    data += framing.encode_frame(1, second, 0, 0, 1, b"second") + b"RQF"
 
     def found(offset: int) -> bytes | None:
-        frame = seg.find_frame(data, memoryview(data), 1, offset)
+        frame = framing.find_frame(data, memoryview(data), 1, offset)
         return frame and frame.payload
 
     assert found(0) == found(13) == found(14) == found(first) == b"first"
     assert found(first + 1) == found(second) == b"second"
     assert found(second + 1) is None
-    assert seg.find_frame(data, memoryview(data), 2, 0) is None
+    assert framing.find_frame(data, memoryview(data), 2, 0) is None
 
 
 def test_positions_grow_with_segment_and_offset() -> None:
@@ -155,11 +157,11 @@ def test_frames_are_appended_and_the_rest_is_given_back(tmp_path: Path) -> None:
     segment.finish()
     assert segment.path.stat().st_size == end == HEADER_SIZE + 2 * FRAME_SIZE + len(b"firstsecond")
     content = segment.path.read_bytes()
-    found = list(seg.frames(memoryview(content), 5, HEADER_SIZE))
+    found = list(framing.frames(memoryview(content), 5, HEADER_SIZE))
     assert [frame[2:] for frame in found] == [(2, 100, 7, b"first"), (1, 101, 8, b"second")]
     segment.append(102, 9, 1, b"third")
     content = segment.path.read_bytes()
-    assert len(list(seg.frames(memoryview(content), 5, HEADER_SIZE))) == 3, "a finished segment still takes frames"
+    assert len(list(framing.frames(memoryview(content), 5, HEADER_SIZE))) == 3, "a finished segment still takes frames"
     fd = segment.fd
     segment.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
@@ -188,7 +190,7 @@ def test_a_segment_grows_for_a_long_frame(tmp_path: Path) -> None:
     segment.close()
     content = segment.path.read_bytes()
     assert len(content) == HEADER_SIZE + FRAME_SIZE + 5000
-    assert [frame.payload for frame in seg.frames(memoryview(content), 1, HEADER_SIZE)] == [body]
+    assert [frame.payload for frame in framing.frames(memoryview(content), 1, HEADER_SIZE)] == [body]
 
 
 def test_a_short_write_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +202,7 @@ def test_a_short_write_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.Monke
     segment.finish()
     segment.close()
     content = segment.path.read_bytes()
-    assert [frame.payload for frame in seg.frames(memoryview(content), 1, HEADER_SIZE)] == [
+    assert [frame.payload for frame in framing.frames(memoryview(content), 1, HEADER_SIZE)] == [
         b"written in pieces of seven bytes",
         b"the next",
     ]
@@ -224,7 +226,7 @@ def test_a_failed_write_leaves_the_segment_as_it_was(tmp_path: Path, monkeypatch
     segment.append(0, 0, 1, b"after")
     segment.close()
     content = segment.path.read_bytes()
-    assert [frame.payload for frame in seg.frames(memoryview(content), 1, HEADER_SIZE)] == [b"before", b"after"]
+    assert [frame.payload for frame in framing.frames(memoryview(content), 1, HEADER_SIZE)] == [b"before", b"after"]
 
 
 def test_a_failed_sync_is_never_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from tests.protocol.binary_frames import request, responses
 from tests.protocol.conversation import Server
 
 VERBS = b"set get gets gat delete touch incr cas add replace prepend flush flush_all stats verbosity version".split()
-VERBS += b"pause resume drop redrive readonly mg ms md ma mn me".split()
+VERBS += b"pause resume drop redrive readonly drain mg ms md ma mn me".split()
 FLAGS = b"v q c k b s t f h l u I O1 C5 C T3 T-1 MS ME MR MI N0 J7 D2 cXE=".split()
 OPTIONS = b"q/or q/as=me q/abort/delay=0.5 q/delay=1".split()
 ARGUMENTS = b"q q/t=1 q/peek q/close/open q+c #+c on 0 1 -1 3 abc noreply 99999999999 18446744073709551616 1e9".split()

@@ -252,6 +252,46 @@ class TestNamedConsumers:
         assert client.say(b"delete q/as=me\r\n") == b"DELETED\r\n"
 
 
+class TestPrefetch:
+    def test_one_consumer_holds_as_many_as_it_said(self) -> None:
+        server = Server()
+        client, other = server.connect(), server.connect()
+        for body in (b"a", b"b", b"c"):
+            put(client, b"q", body)
+        assert client.say(b"get q/prefetch=2\r\nget q\r\nget q\r\nget q/t=1\r\n") == (
+            value(b"q/prefetch=2", b"a") + value(b"q", b"b") + b"END\r\nEND\r\n"
+        )
+        assert other.say(b"get q\r\nget q\r\n") == value(b"q", b"c") + b"END\r\n"
+
+    def test_it_holds_for_every_queue_and_for_a_wait(self) -> None:
+        server = Server()
+        worker, boss = server.connect(), server.connect()
+        assert worker.say(b"get a/or/prefetch=2 b\r\n") == b"END\r\n"
+        for body in (b"x", b"y"):
+            assert worker.say(b"get a/or b/t=5000\r\n") == b""
+            put(boss, b"b", body)
+            assert worker.say(b"") == value(b"b/t=5000", body)
+        assert worker.say(b"get a/or b/t=5000\r\n") == b""
+        put(boss, b"b", b"z")
+        assert worker.say(b"") == b""
+        put(boss, b"a", b"z")
+        assert worker.say(b"") == value(b"a/or", b"z")
+
+    def test_a_name(self) -> None:
+        client = Server().connect()
+        for body in (b"a", b"b"):
+            put(client, b"q", body)
+        assert client.say(b"get q/as=me/prefetch=2\r\nget q/as=me\r\nget q\r\n") == (
+            value(b"q/as=me/prefetch=2", b"a") + value(b"q/as=me", b"b") + b"END\r\n"
+        )
+
+    def test_meta_commands(self) -> None:
+        client = Server().connect()
+        for body in (b"a", b"b", b"c"):
+            put(client, b"q", body)
+        assert client.say(b"mg q/prefetch=2 v\r\nmg q v\r\nmg q v\r\n") == b"VA 1\r\na\r\nVA 1\r\nb\r\nEN\r\n"
+
+
 class TestDelay:
     @pytest.mark.parametrize("verb", [b"set", b"add", b"append", b"prepend"])
     def test_not_ready_before(self, verb: bytes) -> None:
@@ -331,6 +371,10 @@ CLASSIC_ERRORS = [
     (b"get q/as=\r\n", "option /as= takes the name of a consumer"),
     (b"get q/t=1/t=2\r\n", "option /t is given twice"),
     (b"get q/delay=1\r\n", "option /delay= goes with /abort in a get"),
+    (b"get q/prefetch=0\r\n", "option /prefetch= takes a whole number from 1 to 1073741824"),
+    (b"get q/close/prefetch=2\r\n", "option /prefetch= goes with a get that reserves"),
+    (b"set q/prefetch=2 0 0 1\r\nx\r\n", "option /prefetch does not go with this command"),
+    (b"get q/peek/prefetch=2\r\n", "option /peek goes with no other but /or"),
     (b"get q/abort/t=1\r\n", "option /abort goes with no other but /delay= and /as="),
     (b"get q/abort/or\r\n", "option /abort goes with no other but /delay= and /as="),
     (b"get q/peek/as=me\r\n", "option /peek goes with no other but /or"),

@@ -114,7 +114,7 @@ TRANSCRIPTS: dict[str, list[tuple[bytes, bytes]]] = {
         (b"mg q T1 T2\r\n", b"CLIENT_ERROR duplicate flag\r\n"),
         (b"mg q x\r\n", b"CLIENT_ERROR invalid flag\r\n"),
         (b"mg q N30 v\r\n", b"CLIENT_ERROR flag N means nothing on a queue\r\n"),
-        (b"md q x\r\n", b"CLIENT_ERROR flag x means nothing on a queue\r\n"),
+        (b"md q x I\r\n", b"CLIENT_ERROR flag x goes with no flag I\r\n"),
         (b"ms q 1 I\r\nx\r\n", b"CLIENT_ERROR flag I means nothing on a queue\r\n"),
         (b"mg q v%b\r\n" % (b" z" * 21), b"CLIENT_ERROR options flags are too long\r\n"),
         (b"mg q O%b v\r\n" % (b"x" * 32), b"CLIENT_ERROR opaque token too long\r\n"),
@@ -344,3 +344,23 @@ def test_a_full_queue_is_told_in_quiet_mode_too() -> None:
         client.say(b"ms q 1 q\r\na\r\nms q 1 q k\r\nb\r\nms q 1 c\r\nb\r\nms q 1 MP\r\nb\r\n")
         == b"NS kq\r\nNS\r\nNS\r\n"
     )
+
+
+def test_a_base64_key_can_not_put_lines_into_the_figures() -> None:
+    client = Server().connect()
+    key = b64encode(b"q\r\nEND\r\n% y")
+    assert client.say(b"ms %b 1 b\r\na\r\n" % key) == b"HD\r\n"
+    lines = client.say(b"stats queues\r\n").split(b"\r\n")
+    assert lines[-2:] == [b"END", b""]
+    assert all(line.startswith(b"STAT queue_q%0D%0AEND%0D%0A%25%20y_") for line in lines[:-2])
+
+
+@pytest.mark.parametrize(
+    "line", [b"ms %b 1 b\r\na\r\n", b"mg %b v b\r\n", b"md %b b\r\n", b"ma %b b\r\n", b"me %b b\r\n"]
+)
+def test_a_base64_key_can_not_name_what_the_server_keeps_for_itself(line: bytes) -> None:
+    server = Server()
+    answer = server.connect().say(line % b64encode(b"\x00subscriptions"))
+    assert answer.startswith(b"CLIENT_ERROR key begins as a name that the server keeps")
+    assert answer.count(b"\r\n") == 1
+    assert not server.service.broker.queues

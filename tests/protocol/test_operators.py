@@ -34,7 +34,7 @@ def letters(server: Server, client: Client, *items: bytes) -> None:
         server.run()
 
 
-@pytest.mark.parametrize("line", [b"pause q", b"resume q", b"drop q", b"redrive q", b"readonly on"])
+@pytest.mark.parametrize("line", [b"pause q", b"resume q", b"drop q", b"redrive q", b"readonly on", b"drain on"])
 def test_only_from_the_same_machine(line: bytes) -> None:
     server = Server()
     stranger = server.connect()
@@ -63,10 +63,17 @@ def test_only_from_the_same_machine(line: bytes) -> None:
         b"drop q q",
         b"redrive",
         b"redrive q 0",
+        b"redrive q id=",
+        b"redrive q id=0",
+        b"redrive q id=-1",
+        b"redrive q id=18446744073709551616",
+        b"redrive q id=1 1",
         b"redrive q all",
         b"readonly",
         b"readonly yes",
         b"readonly on off",
+        b"drain",
+        b"drain 1",
     ],
 )
 def test_a_malformed_line(line: bytes) -> None:
@@ -149,6 +156,22 @@ class TestRedrive:
         server.fails = False
         assert client.say(b"redrive q.dead\r\n") == b"OK\r\n"
 
+    def test_one_of_them(self) -> None:
+        server = Server(QueueSettings(max_deliveries=1, prefetch=5))
+        client = operator(server)
+        letters(server, client, b"a", b"b", b"c")
+        put(client, b"q.dead", b"no letter")
+        assert client.say(b"redrive q.dead id=2\r\nget q\r\nredrive q.dead id=2\r\nredrive q.dead id=4\r\n") == (
+            b"OK\r\nVALUE q 0 1\r\nb\r\nEND\r\nNOT_FOUND\r\nNOT_FOUND\r\n"
+        )
+        server.fails = True
+        assert client.say(b"redrive q.dead id=3\r\n") == b"SERVER_ERROR out of memory storing object\r\n"
+        server.fails = False
+        assert client.say(b"redrive q.dead id=3 noreply\r\nget q\r\n") == b"VALUE q 0 1\r\nc\r\nEND\r\n"
+        assert client.say(b"get q.dead\r\nget q.dead\r\n") == (
+            b"VALUE q.dead 0 1\r\na\r\nEND\r\nVALUE q.dead 0 9\r\nno letter\r\nEND\r\n"
+        )
+
     def test_while_the_queue_is_being_changed(self) -> None:
         server = Server(QueueSettings(max_deliveries=1))
         client, other = operator(server), server.connect()
@@ -159,6 +182,44 @@ class TestRedrive:
         server.run()
         other.send(b"flush q.dead\r\n")
         assert operator(server).say(b"redrive q.dead\r\nget q\r\n") == b"NOT_FOUND\r\nEND\r\n"
+
+
+class TestSetAside:
+    def test_it_is_a_dead_letter_that_can_go_back(self) -> None:
+        client = operator(Server())
+        put(client, b"q", b"a")
+        assert client.say(b"get q\r\nmd q x\r\nmd q x\r\nget q q.dead/peek\r\nredrive q.dead\r\nget q\r\n") == (
+            b"VALUE q 0 1\r\na\r\nEND\r\nHD\r\nNF\r\nVALUE q.dead/peek 0 1\r\na\r\nEND\r\n"
+            b"OK\r\nVALUE q 0 1\r\na\r\nEND\r\n"
+        )
+
+    def test_a_dead_letter_stays_one(self) -> None:
+        client = operator(Server())
+        put(client, b"q", b"a")
+        assert client.say(b"get q\r\nmd q x\r\nget q.dead\r\nmd q.dead x\r\nget q.dead\r\n") == (
+            b"VALUE q 0 1\r\na\r\nEND\r\nHD\r\nVALUE q.dead 0 1\r\na\r\nEND\r\nNS\r\nVALUE q.dead 0 1\r\na\r\nEND\r\n"
+        )
+
+    def test_behind_a_change_that_is_not_committed(self) -> None:
+        server = Server(QueueSettings(prefetch=2))
+        client, other = server.connect(), server.connect()
+        put(client, b"q", b"a")
+        put(client, b"q", b"b")
+        client.say(b"get q\r\n")
+        other.send(b"replace q 0 0 1\r\nc\r\n")
+        assert (
+            client.say(b"md q x\r\nget q.dead q\r\n") == b"HD\r\nVALUE q.dead 0 1\r\na\r\nVALUE q 0 1\r\nc\r\nEND\r\n"
+        )
+
+    def test_a_failed_one_is_ready_again(self) -> None:
+        server = Server()
+        client = server.connect()
+        put(client, b"q", b"a")
+        client.say(b"get q\r\n")
+        server.fails = True
+        assert client.say(b"md q x\r\n") == b"SERVER_ERROR out of memory storing object\r\n"
+        server.fails = False
+        assert client.say(b"get q.dead q\r\n") == b"VALUE q 0 1\r\na\r\nEND\r\n"
 
 
 def test_read_only() -> None:
@@ -174,6 +235,48 @@ def test_read_only() -> None:
     assert client.say(b"delete q\r\n") == b"DELETED\r\n"
     assert client.say(b"readonly off\r\n") == b"OK\r\n"
     assert put(client, b"q", b"b") == b"STORED\r\n"
+
+
+class TestDrain:
+    def test_it_takes_nothing_and_gives_everything(self) -> None:
+        client = operator(Server(QueueSettings(prefetch=2)))
+        put(client, b"q", b"a")
+        assert client.say(b"drain on\r\n") == b"OK\r\n"
+        for verb in (b"set", b"add", b"append", b"prepend", b"replace"):
+            assert client.say(verb + b" q 0 0 1\r\nb\r\n") == b"NOT_STORED\r\n"
+        token = client.say(b"gets q\r\n").split()[4]
+        assert client.say(b"cas q 0 0 1 %b\r\nb\r\n" % token) == b"NOT_STORED\r\n"
+        assert client.say(b"delete q\r\n") == b"DELETED\r\n"
+        assert client.say(b"drain off\r\n") == b"OK\r\n"
+        assert put(client, b"q", b"b") == b"STORED\r\n"
+
+    @pytest.mark.parametrize(("first", "second"), [(b"readonly", b"drain"), (b"drain", b"readonly")])
+    def test_readonly_is_another_reason_and_neither_ends_the_other(self, first: bytes, second: bytes) -> None:
+        client = operator(Server())
+        client.say(first + b" on\r\n" + second + b" on\r\n")
+        client.say(second + b" off\r\n")
+        assert put(client, b"q", b"a") == b"NOT_STORED\r\n"
+        client.say(second + b" on\r\n" + first + b" off\r\n")
+        assert put(client, b"q", b"a") == b"NOT_STORED\r\n"
+        client.say(second + b" off\r\n")
+        assert put(client, b"q", b"a") == b"STORED\r\n"
+
+    def test_what_the_server_moves_itself_goes_on(self) -> None:
+        server = Server(QueueSettings(max_deliveries=2, retry_delay=10))
+        client = operator(server)
+        assert put(client, b"late/delay=5", b"later") == b"STORED\r\n"
+        assert put(client, b"q", b"item") == b"STORED\r\n"
+        client.say(b"drain on\r\n")
+        server.advance(6)
+        assert client.say(b"get late\r\n") == b"VALUE late 0 5\r\nlater\r\nEND\r\n"
+        for _ in range(2):
+            worker = server.connect()
+            assert b"item" in worker.say(b"get q\r\n")
+            worker.session.close()
+            server.advance(11)
+        assert client.say(b"get q q.dead/peek\r\n") == b"VALUE q.dead/peek 0 4\r\nitem\r\nEND\r\n"
+        assert client.say(b"redrive q.dead\r\n") == b"OK\r\n"
+        assert client.say(b"get q/abort/delay=3\r\nget q\r\ndelete q\r\n").endswith(b"item\r\nEND\r\nDELETED\r\n")
 
 
 class TestChildren:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import socket
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from redqueue.server.open_files import KEPT
 from tests.protocol.binary_frames import request
 from tests.server.test_connections import has_answer, wait_for_line
 from tests.server_process import ServerProcess, Wire, run_server, wait_until
@@ -113,7 +115,7 @@ def test_more_connections_than_files_allow(tmp_path: Path) -> None:
     with server, server.connect() as wire:
         assert wire.stats()["max_connections"] == "64"
         assert "max_connections=1000 is more than 128 open files allow: at most 64" in server.log
-        assert "to 1064" in server.log
+        assert f"to {1000 + KEPT}" in server.log
 
 
 def test_no_descriptor_left(tmp_path: Path) -> None:
@@ -274,6 +276,7 @@ def test_a_client_that_takes_nothing_is_disconnected_in_the_end(tmp_path: Path) 
         assert other.put(b"big", b"." * (1 << 20)) == b"STORED"
         with server.connect() as deaf:
             deaf.send(b"get big\r\n" + b"get big/peek\r\n" * 40)
+            wait_until(lambda: other.stats()["total_connections"] == "2", what="the deaf client")
             wait_until(lambda: other.stats()["curr_connections"] == "1", what="the end of the deaf client")
         assert len(other.get(b"big")) == 1  # what it held is for others again
         assert "Traceback" not in server.log
@@ -284,7 +287,11 @@ def test_a_client_that_takes_nothing_is_disconnected_in_the_end(tmp_path: Path) 
 
 def disk_bytes(path: Path) -> int:
     """Bytes that the segments take."""
-    return sum(file.stat().st_size for file in path.glob("segment-*"))
+    found = 0
+    for file in path.glob("segment-*"):
+        with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+            found += file.stat().st_size
+    return found
 
 
 @pytest.mark.parametrize("reliable", ["yes", "sync"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from redqueue.server.connection import _is_local
+from redqueue.server.connection import is_local
 from tests.server_process import ServerProcess, Wire, wait_until
 
 DURABLE = pytest.mark.parametrize("reliable", ["yes", "sync"])
@@ -233,4 +233,4 @@ def test_operators_on_a_unix_socket(tmp_path: Path) -> None:
     ],
 )
 def test_who_is_on_this_machine(peer: object, expected: bool) -> None:
-    assert _is_local(peer) is expected
+    assert is_local(peer) is expected

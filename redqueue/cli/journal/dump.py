@@ -11,10 +11,10 @@ from typing import Any
 from redqueue.cli.command import DAMAGED, GOOD, CommandFailed, SubParsers, add_command
 from redqueue.cli.journal.common import STATUSES, add_directory, add_json, finding_fields, queue_fields
 from redqueue.cli.notation import bytes_fields, moment_or_age, parse_shown, show, show_time
+from redqueue.journal.framing import FRAME_SIZE, Frame
 from redqueue.journal.parse import KIND_NAMES, Ack, Drop, Fanout, Item, Name, Record, SenselessRecord, Wipe, records
 from redqueue.journal.reader import Finding, JournalFiles
 from redqueue.journal.replay import Replay
-from redqueue.journal.segment import FRAME_SIZE, Frame
 
 SHOWN_BYTES = 64
 SECOND = 10**9

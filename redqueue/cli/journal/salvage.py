@@ -16,11 +16,11 @@ from redqueue.cli.journal.common import add_directory, add_json, finding_fields,
 from redqueue.cli.notation import show
 from redqueue.cli.terminal import progress
 from redqueue.journal.appender import Appender
+from redqueue.journal.framing import Frame
 from redqueue.journal.parse import Fanout, Item, SenselessRecord, records
 from redqueue.journal.reader import HEADER, NAME_LOST, UNFINISHED, UNREADABLE, Finding, JournalFiles
 from redqueue.journal.record import PUT
 from redqueue.journal.replay import Replay
-from redqueue.journal.segment import Frame
 
 DESCRIPTION = """
 Write what can be saved of the journal DIR into a new journal in OUT, which is made, or is empty. DIR is not changed.

@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 
 from redqueue import __version__
+from redqueue.journal import framing
 from redqueue.journal import record as rec
 from redqueue.journal import segment as seg
 from tests.server_process import ServerProcess, Wire
@@ -61,7 +62,9 @@ def main() -> None:
     number, path = seg.list_segments(torn)[-1]
     end = path.stat().st_size
     with path.open("ab") as file:
-        file.write(seg.encode_frame(number, end, 1, 0, 1, rec.put(9, 17, 1, 0, b"never confirmed"))[:-4] + bytes(100))
+        file.write(
+            framing.encode_frame(number, end, 1, 0, 1, rec.put(9, 17, 1, 0, b"never confirmed"))[:-4] + bytes(100)
+        )
     wiped = base / "wiped"
     with ServerProcess(wiped) as server:
         with server.connect() as wire:

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from redqueue.config.kinds import BadOption
 from redqueue.config.load import load
-from redqueue.config.queue_tables import settings_book
 from tests.server_process import run_server
 
 
 def complaint(tmp_path: Path, content: str) -> str:
-    """What is said of a file, without its path."""
+    """What is said of a file, without its path and the line, which is that of the setting or of the table."""
     path = tmp_path / "redqueue.toml"
     path.write_text(content)
     with pytest.raises(BadOption) as caught:
-        settings_book(load([f"--config={path}"], {}))
-    text = str(caught.value)
-    assert text.startswith(f"{path}: "), "the file is named"
-    return text.removeprefix(f"{path}: ")
+        load([f"--config={path}"], {})
+    match = re.fullmatch(re.escape(str(path)) + r":(\d+): (.*)", str(caught.value))
+    assert match, "file and line are named"
+    is_about_the_table = any(words in match[2] for words in ("a table wants", "whole words", "marks", "'queues'"))
+    assert int(match[1]) == (1 if is_about_the_table else 2 if "\n" in content else 1)
+    return match[2]
 
 
 def test_the_defaults_are_the_options() -> None:
-    book = settings_book(load(["--ttl=1h", "--max_deliveries=3", "--requeue=tail", "--dead_letter=graves"], {}))
+    book = load(["--ttl=1h", "--max_deliveries=3", "--requeue=tail", "--dead_letter=graves"], {}).book
     found = book.of(b"anything")
     assert (found.ttl, found.max_deliveries, found.requeue, found.dead_letter) == (3600, 3, "tail", "graves")
 
@@ -32,7 +34,7 @@ def test_the_defaults_are_the_options() -> None:
 def test_the_command_line_wins_over_the_top_of_the_file_and_not_over_its_tables(tmp_path: Path) -> None:
     path = tmp_path / "redqueue.toml"
     path.write_text('prefetch = 2\nmax_items = 2\n[queue.jobs]\nprefetch = 3\n[queue."é"]\nmax-items = 7\n')
-    book = settings_book(load([f"--config={path}", "--prefetch=9"], {}))
+    book = load([f"--config={path}", "--prefetch=9"], {}).book
     assert (book.of(b"other").prefetch, book.of(b"jobs").prefetch, book.of(b"jobs").max_items) == (9, 3, 2)
     assert book.of("é".encode()).max_items == 7
 
@@ -74,5 +76,5 @@ def test_a_bad_table_stops_the_start(tmp_path: Path) -> None:
     path.write_text("[queue.jobs]\nprefetch = 0\n")
     done = run_server(f"--config={path}", f"--logdir={tmp_path / 'log'}", "--port=0")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f'redqueue_server.py: {path}: [queue."jobs"]: prefetch wants at least 1, not 0\n'
+    assert done.stderr == f'redqueue_server.py: {path}:2: [queue."jobs"]: prefetch wants at least 1, not 0\n'
     assert not (tmp_path / "log").exists()

@@ -44,7 +44,7 @@ DEFAULTS = {
 
 
 def options(*arguments: str, **environment: str) -> Options:
-    return load(arguments, environment)
+    return load(arguments, environment).options
 
 
 def complaint(*arguments: str, **environment: str) -> str:

@@ -1,0 +1,32 @@
+"""docs/configuration.md is true: its console blocks are run as written, what it says of the log is compared with it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from redqueue.engine import admission
+from redqueue.options import OPTIONS
+from redqueue.server import logs, repeats
+from tests.documents import ConsoleSession, blocks
+from tests.server_process import ROOT
+
+DOCUMENT = "docs/configuration.md"
+TEXT = (ROOT / DOCUMENT).read_text(encoding="utf-8")
+
+
+def test_its_console_blocks_run_as_written(tmp_path: Path) -> None:
+    found = [block for block in blocks(DOCUMENT) if block.language == "console"]
+    assert len(found) == 3
+    with ConsoleSession(tmp_path) as console:
+        for block in found:
+            console.run(block)
+
+
+def test_the_options_and_figures_it_names_are_true() -> None:
+    names = {option.name for option in OPTIONS}
+    assert set(re.findall(r"`(log_\w+)`", TEXT)) == {name for name in names if name.startswith("log_")}
+    assert f"up to {logs.MOST_WAITING:,} messages wait" in TEXT
+    assert f"for {'ten' if repeats.SECONDS == 10 else repeats.SECONDS} seconds" in TEXT
+    assert f"{'ten' if repeats.MOST_PEERS == 10 else repeats.MOST_PEERS} addresses at most" in TEXT
+    assert f"up to {'a thousand' if admission.DROP_MOST == 1000 else admission.DROP_MOST} items" in TEXT
