@@ -1,5 +1,6 @@
 """A client for workers and producers: plain, and for asyncio. It needs the extra ``client``."""
 
+from redqueue.client.aio import AsyncClient, AsyncQueue, AsyncReservation
 from redqueue.client.errors import (
     AuthenticationFailed,
     QueueEmpty,
@@ -13,6 +14,9 @@ from redqueue.client.queue import Client, Queue, Reservation
 from redqueue.client.retry import back_off
 
 __all__ = [
+    "AsyncClient",
+    "AsyncQueue",
+    "AsyncReservation",
     "AuthenticationFailed",
     "Client",
     "Queue",

@@ -19,6 +19,8 @@ from redqueue.client.errors import (
 )
 from redqueue.protocol import key
 
+ServerAddress = tuple[str, int] | str
+"""Host and port, or the path of a Unix socket."""
 MAX_SECONDS: Final = 2**31 - 1
 _BODY: Final = re.compile(rb"VA (\d+)(?: |$)")
 _BLANK: Final = re.compile(rb"[\x00-\x20\x7f]")
@@ -162,6 +164,8 @@ def reserve(queue: bytes, *, wait: float, deadline: int) -> Exchange[Delivery]:
     :param deadline: seconds until the reservation ends
     :raises QueueEmpty: by the reply
     """
+    if not isinstance(deadline, int) or not 1 <= deadline <= MAX_SECONDS:
+        raise ValueError(f"deadline is {deadline!r}; it is whole seconds from 1 to {MAX_SECONDS}")
     option = b"/t=%d" % min(math.ceil(_seconds("wait", wait) * 1000), key.MAX_WAIT_MS)
 
     def read(reply: Reply) -> Delivery:

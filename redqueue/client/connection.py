@@ -13,10 +13,8 @@ except ImportError as error:  # pragma: no cover
     raise ImportError("redqueue.client needs pymemcache: pip install 'redqueue[client]'") from error
 
 from redqueue.client import codec
-from redqueue.client.codec import Exchange, ReplyReader, Result
+from redqueue.client.codec import Exchange, ReplyReader, Result, ServerAddress
 from redqueue.client.errors import QueueError, ServerUnavailable
-
-ServerAddress = tuple[str, int] | str
 
 
 class Connection(MemcacheClient):
@@ -91,7 +89,10 @@ class Connection(MemcacheClient):
 
 
 class ConnectionPool:
-    """Connections to one server; any thread may use it. The parameters are those of :class:`Connection`."""
+    """Connections to one server; any thread may use it. The parameters are those of :class:`Connection`.
+
+    :ivar is_closed: whether :meth:`close` was called
+    """
 
     def __init__(
         self, server: ServerAddress, user: str, password: str, tls_context: ssl.SSLContext | None, timeout: float
@@ -99,13 +100,13 @@ class ConnectionPool:
         self._arguments = server, user, password, tls_context, timeout
         self._idle: list[Connection] = []
         self._lock = threading.Lock()
-        self._closed = False
+        self.is_closed = False
 
     def take(self) -> Connection:
         """A connection for one user at a time."""
         while True:
             with self._lock:
-                if self._closed:
+                if self.is_closed:
                     raise ServerUnavailable("this client is closed")
                 if not self._idle:
                     return Connection(*self._arguments)
@@ -116,7 +117,7 @@ class ConnectionPool:
     def give(self, connection: Connection) -> None:
         """The connection is not in use any more."""
         with self._lock:
-            if not self._closed and connection.sock is not None:
+            if not self.is_closed and connection.sock is not None:
                 self._idle.append(connection)
                 return
         connection.close()
@@ -138,7 +139,7 @@ class ConnectionPool:
     def close(self) -> None:
         """Close those that are idle, and the others when they come back."""
         with self._lock:
-            self._closed = True
+            self.is_closed = True
             idle, self._idle = self._idle, []
         for connection in idle:
             with suppress(OSError):

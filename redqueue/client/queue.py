@@ -8,14 +8,11 @@ from time import sleep
 from types import TracebackType
 
 from redqueue.client import codec
-from redqueue.client.codec import Delivery, Exchange, Result
-from redqueue.client.connection import Connection, ConnectionPool, ServerAddress
+from redqueue.client.codec import Delivery, Exchange, Result, ServerAddress
+from redqueue.client.connection import Connection, ConnectionPool
 from redqueue.client.errors import QueueEmpty, QueueError, ReservationLost, ServerUnavailable
 from redqueue.client.heartbeat import Heartbeat
-from redqueue.client.retry import Reconnecting, RetryDelay, delay_of
-
-DEADLINE_SECONDS = 60
-WAIT_SECONDS = 30.0
+from redqueue.client.retry import DEADLINE_SECONDS, WAIT_SECONDS, Reconnecting, RetryDelay, delay_of
 
 
 class Client:
@@ -91,9 +88,7 @@ class Queue:
         :raises QueueEmpty: where none came
         :raises ServerUnavailable: where the server is away, or goes while this waits
         """
-        if deadline < 1:
-            raise ValueError(f"deadline is {deadline!r}; it is whole seconds from 1")
-        exchange = codec.reserve(self.name, wait=WAIT_SECONDS if wait is None else wait, deadline=int(deadline))
+        exchange = codec.reserve(self.name, wait=WAIT_SECONDS if wait is None else wait, deadline=deadline)
         connection = self._client.pool.take()
         try:
             while True:
@@ -103,18 +98,18 @@ class Queue:
                     if wait is not None:
                         raise
                 else:
-                    return Reservation(self._client, connection, delivery, int(deadline), retry_delay)
+                    return Reservation(self._client, connection, delivery, deadline, retry_delay)
         except BaseException:
             self._client.pool.give(connection)
             raise
 
     def consume(self, *, deadline: int = DEADLINE_SECONDS, retry_delay: RetryDelay = 0) -> Iterator[Reservation]:
-        """Reserve one item after another, for ever. A server that is away is asked again, at growing intervals.
+        """Reserve one item after another, until the client is closed.
 
-        The parameters are those of :meth:`reserve`.
+        A server that is away is asked again, at growing intervals. The parameters are those of :meth:`reserve`.
         """
         reconnecting = Reconnecting()
-        while True:
+        while not self._client.pool.is_closed:
             try:
                 reservation = self.reserve(deadline=deadline, retry_delay=retry_delay)
             except ServerUnavailable:

@@ -1,10 +1,14 @@
-"""How long to wait before another attempt."""
+"""How long to wait: for an item, for its worker, before another attempt."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import Final
 
+DEADLINE_SECONDS: Final = 60
+WAIT_SECONDS: Final = 30.0
+"""A reserve that waits for as long as it takes asks again after so long."""
 RetryDelay = float | Callable[[int], float]
 
 
