@@ -221,7 +221,7 @@ def test_a_signal_before_the_server_is_ready_does_not_end_it(tmp_path: Path) -> 
             server.process.send_signal(signal.SIGHUP)
             assert server.process.poll() is None, server.log
         wait_until(lambda: "reload: done" in server.log, what="the reload that was asked for")
-        assert server.stop() == 0
+        assert server.stop() == 0, server.log
 
 
 def _ignores_or_catches_hangup(server: ServerProcess) -> bool:
