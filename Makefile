@@ -13,7 +13,11 @@ ARGS ?=
 # Arguments for pytest, for instance: make test PYTEST_ARGS="-k options"
 PYTEST_ARGS ?=
 
+<<<<<<< HEAD
 .PHONY: help serve test test-all test-compiled lint bench bench-celery bench-backlog crash fuzz clean
+=======
+.PHONY: help serve test test-all test-compiled lint man bench bench-backlog crash fuzz clean
+>>>>>>> cli
 
 help:
 	@echo "make serve      install and run the daemon on 127.0.0.1:12345, journal in ./log (ARGS=... for its options);"
@@ -22,6 +26,7 @@ help:
 	@echo "make test-all   the same and those that need Debian packages (clients in other languages, peers)"
 	@echo "make test-compiled  those of engine, protocol, journal and server against a compiled build"
 	@echo "make lint       ruff and mypy"
+	@echo "make man        write the manual pages redqueue(1) and redqueue_server(8) to build/man"
 	@echo "make crash      kill -9 under load against a ledger (ROUNDS=200 SEED=1 RELIABLE=both), power failures on a made-up disk (LIVES=40)"
 	@echo "make fuzz       random conversations with the protocol layer (MINUTES=60 SEED=1)"
 	@echo "make bench      compare speed with memcached, beanstalkd and redis, those that are installed"
@@ -68,6 +73,9 @@ lint: $(VENV)/.redqueue-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+man: $(VENV)/.redqueue
+	$(BIN)/python build_backend/man_pages.py build/man
 
 ROUNDS ?= 200
 SEED ?= 1

@@ -1,4 +1,4 @@
-"""The daemon's script, and what is compiled; everything else is in pyproject.toml and build_backend/."""
+"""The daemon's script, what is compiled, and manual pages; the rest is in pyproject.toml and build_backend/."""
 
 import sys
 from pathlib import Path
@@ -6,6 +6,13 @@ from pathlib import Path
 from setuptools import setup
 
 sys.path.insert(0, str(Path(__file__).parent / "build_backend"))
+from man_pages import write_pages
 from redqueue_build import extensions
 
-setup(scripts=["bin/redqueue_server.py"], ext_modules=extensions())
+PAGES = write_pages(Path("build/man"))
+
+setup(
+    scripts=["bin/redqueue_server.py"],
+    ext_modules=extensions(),
+    data_files=[(f"share/man/man{page.suffix[1:]}", [str(page)]) for page in PAGES],
+)

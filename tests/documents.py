@@ -114,6 +114,7 @@ class ConsoleSession:
             "PATH": f"{commands}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
             "REDQUEUE_PORT": str(self.port),
+            "REDQUEUE_SERVER": f"127.0.0.1:{self.port}",
             "REDQUEUE_HTTP_PORT": str(self.http_port),
         }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests marked "extra" need: clients in other languages, the peers of the
-# benchmark, and what looks at the files in contrib/.
+# Installs what the tests marked "extra" need: clients in other languages, the peers of the benchmark,
+# what looks at the files in contrib/ and at the manual pages, and the shells.
 # usage: tests/install-extra.sh PYTHON, the interpreter that gets pylibmc and that extensions are compiled for;
 # Node's clients go beside its packages
 #
@@ -11,7 +11,7 @@ python=${1:?usage: $0 PYTHON}
 packages=(
     memcached beanstalkd redis-server gcc libc6-dev
     php-cli php-memcached libcache-memcached-perl libmemcached-tools libsasl2-modules netcat-openbsd
-    curl prometheus shellcheck strace systemd
+    curl fish mandoc prometheus shellcheck strace systemd zsh
 )
 services=(memcached beanstalkd redis-server prometheus prometheus-node-exporter)
 

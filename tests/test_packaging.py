@@ -102,6 +102,8 @@ def test_the_operators_command_needs_no_more(environment: Path, tmp_path: Path, 
     assert run("--version").stdout == f"RedQueue {__version__}\n"
     assert run("journal", "import", "log", "--queue=jobs").returncode == 0
     assert run("journal", "stat", "log").returncode == 0
+    done = run("stats", "--server=unix:nowhere")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     installed = subprocess.run([environment / "bin/pip", "list"], capture_output=True, text=True, check=True).stdout
     assert "rich" not in installed.split()
 
@@ -125,6 +127,11 @@ def test_all_of_the_package_is_there(environment: Path) -> None:
         for path in package.rglob("*")
         if path.is_file() and path.suffix not in (".pyc", ".so")
     } == expected
+
+
+def test_the_manual_pages_are_where_man_finds_them(environment: Path) -> None:
+    assert "redqueue take" in (environment / "share/man/man1/redqueue.1").read_text()
+    assert "segment_size" in (environment / "share/man/man8/redqueue_server.8").read_text()
 
 
 def test_without_a_compiler_it_is_plain_and_says_so(tmp_path: Path) -> None:

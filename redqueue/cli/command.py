@@ -9,8 +9,10 @@ from typing import Any
 GOOD = 0
 DAMAGED = 1
 """Done, as far as a damaged journal allows."""
+PARTLY = 1
+"""There was nothing to do, or only a part of it could be done; nothing is wrong with the command."""
 CANNOT = 2
-"""Not done: the command line is wrong, a file cannot be read, a journal is in use."""
+"""Not done: the command line is wrong, a file cannot be read, a journal is in use, no server answers."""
 
 SubParsers = Any
 """What ``ArgumentParser.add_subparsers`` returns."""
@@ -42,14 +44,27 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """Takes the optional argument FILE behind options too, where argparse has given it up already."""
+    """Takes optional arguments behind options too, where argparse has given them up already."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As in argparse."""
         found, rest = super().parse_known_args(args, namespace)
-        if rest and not rest[0].startswith("-") and self.get_default("file") == getattr(found, "file", None):
-            found.file = rest.pop(0)
+        action = self._late_argument()
+        if rest and action is not None and getattr(found, action.dest, None) in (action.default, []):
+            words: list[str] = []
+            while rest and (action.nargs == "*" or not words) and not (rest[0].startswith("-") and rest[0] != "-"):
+                words.append(rest.pop(0))
+            if rest[:1] == ["--"] and action.nargs == "*":
+                words += rest[1:]
+                rest = []
+            if words:
+                setattr(found, action.dest, words if action.nargs == "*" else words[0])
         return found, rest
+
+    def _late_argument(self) -> argparse.Action | None:
+        """The last positional argument, where it is optional."""
+        positionals = [action for action in self._actions if not action.option_strings]
+        return positionals[-1] if positionals and positionals[-1].nargs in ("*", "?") else None
 
 
 def add_command(

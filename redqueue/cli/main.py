@@ -6,21 +6,43 @@ import argparse
 import io
 import os
 import sys
+from importlib import import_module
 
 from redqueue import __version__
 from redqueue.access.users import BadUsers
-from redqueue.cli import journal, passwd
 from redqueue.cli.command import CANNOT, CommandFailed, Formatter, Parser
 from redqueue.journal.lock import JournalInUse
 from redqueue.journal.reader import NoJournal
 
-COMMANDS = (journal, passwd)
-"""The modules of the commands; each has ``add_parser(subparsers)``."""
+COMMANDS = {
+    "stats": "stats",
+    "top": "top",
+    "queues": "queues",
+    "peek": "peek",
+    "put": "put",
+    "take": "take",
+    "move": "move",
+    "pause": "operators",
+    "resume": "operators",
+    "redrive": "operators",
+    "flush": "operators",
+    "drop": "operators",
+    "readonly": "operators",
+    "drain": "drain",
+    "bench": "bench",
+    "journal": "journal",
+    "passwd": "passwd",
+    "completion": "completion",
+}
+"""The module of each command; it has ``add_parser(subparsers)``, which adds all commands that are in it."""
 INTERRUPTED = 130
 
 
-def parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line."""
+def parser(command: str = "") -> argparse.ArgumentParser:
+    """The parser of the command line.
+
+    :param command: the only one that is wanted; where there is none of that name, all are
+    """
     top = Parser(
         prog="redqueue",
         description="Commands for those who run RedQueue. The server itself is redqueue_server.py.",
@@ -29,8 +51,9 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"RedQueue {__version__}")
     subparsers = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in COMMANDS:
-        module.add_parser(subparsers)
+    modules = [COMMANDS[command]] if command in COMMANDS else dict.fromkeys(COMMANDS.values())
+    for module in modules:
+        import_module(f"redqueue.cli.{module}").add_parser(subparsers)
     return top
 
 
@@ -40,7 +63,10 @@ def main(arguments: list[str] | None = None) -> int:
     :param arguments: the command line, without the program's name
     :returns: the exit status, which the command's ``--help`` explains
     """
-    options = parser().parse_args(arguments)
+    if "_ARGCOMPLETE" in os.environ:
+        import_module("redqueue.cli.completion").complete(parser())
+    given = sys.argv[1:] if arguments is None else arguments
+    options = parser(given[0] if given else "").parse_args(given)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:

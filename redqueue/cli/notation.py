@@ -34,6 +34,40 @@ def show(data: bytes) -> str:
     return "".join(shown)
 
 
+def show_lines(data: bytes) -> str:
+    r"""Bytes as text for a terminal, line by line: what is not printable UTF-8 as ``\xNN``, and the rest as it is."""
+    return "\n".join(
+        "\t".join("\\".join(map(show, cell.split(b"\\"))) for cell in line.split(b"\t")) for line in data.split(b"\n")
+    )
+
+
+def count(number: int, what: str) -> str:
+    """So many of something, as in ``1 item`` and ``2 items``."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def show_duration(seconds: float) -> str:
+    """A duration for people, in its two largest units, as in ``1h 5m``."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f}ms" if seconds else "0s"
+    left = int(seconds)
+    shown: list[str] = []
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count or shown:
+            shown.append(f"{count}{unit}" if count else "")
+    return " ".join(filter(None, shown[:2]))
+
+
+def show_size(size: float) -> str:
+    """Bytes for people, as in ``1.5 MiB``."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024 or unit == "GiB":
+            break
+        size /= 1024
+    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+
+
 def parse_shown(text: str) -> bytes:
     """The bytes that :func:`show` has written as ``text``.
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 Progress = Callable[[int, int], None]
-"""Called with (done, of so many in all)."""
+"""Called with (done, of so many in all); 0 in all where that is not known."""
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -53,7 +53,13 @@ def progress(what: str) -> Iterator[Progress]:
         return
     with Bars(console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task(what)
-        limited = _Limited(lambda done, total: bars.update(task, completed=done, total=total))
+
+        def update(done: int, total: int) -> None:
+            bars.update(
+                task, completed=done, total=total or None, description=what if total else f"{what}: {done} items"
+            )
+
+        limited = _Limited(update)
         yield limited.show
 
 
@@ -66,7 +72,7 @@ class _Limited:
 
     def show(self, done: int, total: int) -> None:
         now = time.monotonic()
-        if now >= self._next or done >= total:
+        if now >= self._next or 0 < total <= done:
             self._next = now + 0.1
             self._show(done, total)
 
@@ -82,9 +88,11 @@ class _Line(_Limited):
         self._drawn = 0
 
     def _draw(self, done: int, total: int) -> None:
-        part = min(1.0, done / total) if total else 1.0
-        bar = "#" * int(part * self.WIDTH)
-        line = f"{self._what} [{bar:<{self.WIDTH}}] {part:4.0%}"
+        if total:
+            part = min(1.0, done / total)
+            line = f"{self._what} [{'#' * int(part * self.WIDTH):<{self.WIDTH}}] {part:4.0%}"
+        else:
+            line = f"{self._what}: {done} items"
         sys.stderr.write("\r" + line)
         sys.stderr.flush()
         self._drawn = len(line)

@@ -25,7 +25,7 @@ _MG_OPTIONS: Final = (b"abort", b"as", b"close", b"delay", b"open", b"peek", b"p
 
 def parse_mg(words: list[bytes], run: Run) -> Request:
     """``mg <key> <flags>*``"""
-    request, flags = begin(words, run_look, b"bcCfhklOqstTuv", b"EINR")
+    request, flags = begin(words, run_look, b"bcCdfhiklOqstTuv", b"EINR")
     key = parse_key(words[0], flags, lambda name, raw: keys.parse_get(name, _MG_OPTIONS, raw=raw))
     request.keys = (key,)
     request.queue, request.consumer = key.queue, key.consumer
@@ -184,16 +184,21 @@ def _show(session: Session, request: Request, record: bytes, reservation: Reserv
         elif letter == b"l":
             parts.append(b" l%d" % (max(0, broker.clock.wall - rec.time(record)) // 1_000_000_000))
         elif letter == b"h":
-            parts.append(b" h%d" % _was_delivered(session, request, record, reservation))
+            parts.append(b" h%d" % (_deliveries(session, request, record, reservation) > (reservation is not None)))
+        elif letter == b"d":
+            parts.append(b" d%d" % _deliveries(session, request, record, reservation))
+        elif letter == b"i":
+            parts.append(b" i%d" % rec.item_id(record))
         elif letter in b"kO":
             parts.append(_constant(request, letter))
     return b"".join(parts)
 
 
-def _was_delivered(session: Session, request: Request, record: bytes, reservation: Reservation | None) -> bool:
+def _deliveries(session: Session, request: Request, record: bytes, reservation: Reservation | None) -> int:
+    """How often an item was delivered, with what is under way."""
     if reservation is not None:
-        return reservation.deliveries > 1
-    return session.queues[request.queue].deliveries(record) > 0
+        return reservation.deliveries
+    return session.queues[request.queue].deliveries(record)
 
 
 class Answer(Reading):

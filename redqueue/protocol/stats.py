@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+from itertools import islice
 from urllib.parse import quote_from_bytes
 
 from redqueue.access.roles import Role
@@ -13,18 +16,26 @@ from redqueue.protocol import replies
 from redqueue.protocol.counters import COUNTERS, Counters
 from redqueue.protocol.host import Figures
 from redqueue.protocol.key import parse_name
-from redqueue.protocol.request import BadRequest, Request, Run
+from redqueue.protocol.request import BadRequest, Request, Run, unsigned
 from redqueue.protocol.session import Session
 
 _PRINTABLE = bytes(range(0x21, 0x7F)).replace(b"%", b"")
+_PLAIN = re.compile(rb"[!-$&-~]+")
+MOST_IN_BRIEF = 1000
+"""Queues that one ``stats brief`` tells of, so that it holds nobody up; a longer list is read in pieces."""
 
 
 def parse_stats(words: list[bytes], run: Run) -> Request:
-    """``stats [queues|settings|items|conns|reset|queue NAME]``"""
+    """``stats [server|queues|settings|items|conns|reset|queue NAME|brief FIRST COUNT]``"""
     request = Request(run)
     word = words[0] if words else b""
     if word == b"queue" and len(words) == 2:
         request.queue = parse_name(words[1])
+    elif word == b"brief" and len(words) == 3:
+        first, count = unsigned(words[1], 31), unsigned(words[2], 31)
+        if first is None or count is None:
+            raise BadRequest(replies.BAD_FORMAT)
+        request.delta, request.flags = first, min(count, MOST_IN_BRIEF)
     elif len(words) > 1 or word not in _TOPICS:
         raise BadRequest(replies.BAD_FORMAT)
     request.words = (word,)
@@ -45,6 +56,8 @@ def stat_lines(session: Session, request: Request) -> bytes:
     if word == b"queue":
         queue = session.queues.get(request.queue)
         return b"" if queue is None else _queue(session, queue)
+    if word == b"brief":
+        return _brief(session, request.delta, request.flags)
     return _TOPICS[word](session)
 
 
@@ -58,8 +71,11 @@ def _text(value: object) -> str:
 
 
 def _global(session: Session) -> bytes:
-    figures = [*session.host.process_stats(), *server_figures(session.broker, session.counters)]
-    return _lines(figures) + _queues(session)
+    return _server(session) + _queues(session)
+
+
+def _server(session: Session) -> bytes:
+    return _lines([*session.host.process_stats(), *server_figures(session.broker, session.counters)])
 
 
 def server_figures(broker: Broker, counters: Counters) -> list[tuple[str, object]]:
@@ -83,11 +99,14 @@ def server_figures(broker: Broker, counters: Counters) -> list[tuple[str, object
 
 
 def _queues(session: Session) -> bytes:
-    return b"".join(
-        _lines(queue_figures(queue), b"queue_" + _shown(queue.name) + b"_")
-        for queue in session.queues.values()
-        if session.user is None or session.user.may(Role.READER, queue.name)
-    )
+    return b"".join(_lines(queue_figures(queue), b"queue_" + _shown(queue.name) + b"_") for queue in _visible(session))
+
+
+def _visible(session: Session) -> Iterable[Queue]:
+    """The queues of which the client may read."""
+    user = session.user
+    queues = session.queues.values()
+    return queues if user is None else (queue for queue in queues if user.may(Role.READER, queue.name))
 
 
 def _queue(session: Session, queue: Queue) -> bytes:
@@ -101,12 +120,39 @@ def _queue(session: Session, queue: Queue) -> bytes:
     return _lines(figures)
 
 
-def _shown(name: bytes) -> bytes:
-    """A queue's name in ASCII, as in a URL: clients decode the names of figures as that.
+def _brief(session: Session, first: int, count: int) -> bytes:
+    """A line for each of ``count`` queues, from the one with the index ``first``."""
+    lines = []
+    for queue in islice(_visible(session), first, first + count):
+        name = _shown(queue.name)
+        lines.append(b"STAT %b %b\r\n" % (name, b" ".join(b"%b=%d" % figure for figure in _brief_figures(queue))))
+    return b"".join(lines)
 
-    A base64 key may have put line ends into it, which must not end the line.
+
+def _brief_figures(queue: Queue) -> tuple[tuple[bytes, int], ...]:
+    return (
+        (b"items", queue.items),
+        (b"reserved", queue.reserved),
+        (b"delayed", 0 if queue.delayed is None else len(queue.delayed)),
+        (b"bytes", queue.bytes),
+        (b"age", int(queue.age() * 1000)),
+        (b"waiters", len(queue.waiters)),
+        (b"paused", int(queue.paused)),
+        (b"put", queue.total_items),
+        (b"delivered", queue.total_reserved),
+        (b"returned", queue.cancelled + queue.abandoned + queue.timed_out),
+        (b"expired", queue.expired),
+        (b"discarded", queue.discarded),
+        (b"dead", queue.dead_letters),
+    )
+
+
+def _shown(name: bytes) -> bytes:
+    """A queue's name as a word in ASCII, as in a URL: clients decode the names of figures as that.
+
+    A base64 key may have put spaces and line ends into it, which must not end the word or the line.
     """
-    return name if name.isascii() and name.decode().isprintable() else quote_from_bytes(name, _PRINTABLE).encode()
+    return name if _PLAIN.fullmatch(name) else quote_from_bytes(name, _PRINTABLE).encode()
 
 
 def queue_figures(queue: Queue) -> Figures:
@@ -181,6 +227,7 @@ def _reset(session: Session) -> bytes:
 
 _TOPICS = {
     b"": _global,
+    b"server": _server,
     b"queues": _queues,
     b"settings": _settings,
     b"items": _items,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
 
 import pytest
 
+from tests.cli.live import Live
 from tests.server_process import ServerProcess
 
 
@@ -38,3 +41,20 @@ def life(_life: Path, tmp_path: Path) -> Path:
     café (binary), odd\\xff/name (text).
     """
     return Path(shutil.copytree(_life, tmp_path / "journal"))
+
+
+@pytest.fixture(scope="module")
+def _live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    with Live(tmp_path_factory.mktemp("live") / "journal") as server:
+        yield server
+
+
+@pytest.fixture
+def live(_live: Live) -> Live:
+    """A running server with nothing in it."""
+    _live.empty()
+    with _live.connect() as wire:
+        while names := [name for name in wire.stats(b"brief 0 1000") if "%20" not in name and "%0D" not in name]:
+            for name in names:
+                assert wire.ask(b"drop " + unquote_to_bytes(name)) == b"OK"
+    return _live

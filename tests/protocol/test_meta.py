@@ -28,6 +28,14 @@ TRANSCRIPTS: dict[str, list[tuple[bytes, bytes]]] = {
         (b"mg q v s f t h l\r\n", b"VA 3 s3 f7 t100 h0 l0\r\nabc\r\n"),
         (b"mg q f\r\n", b"EN\r\n"),
     ],
+    "the id of an item and its deliveries": [
+        (b"ms q 3 c\r\nabc\r\n", b"HD c1\r\n"),
+        (b"mg q i d h\r\n", b"HD i1 d0 h0\r\n"),
+        (b"mg q v i d h\r\n", b"VA 3 i1 d1 h0\r\nabc\r\n"),
+        (b"md q I\r\nmg q d h i\r\n", b"HD\r\nHD d1 h1 i1\r\n"),
+        (b"mg q/peek=0 v i d\r\n", b"VA 3 i1 d1\r\nabc\r\n"),
+        (b"mg q v d h\r\n", b"VA 3 d2 h1\r\nabc\r\n"),
+    ],
     "without v nothing is reserved": [
         (b"mg q\r\n", b"EN\r\n"),
         (b"ms q 1\r\na\r\nmg q\r\nmg q t\r\nmd q\r\n", b"HD\r\nHD\r\nHD t-1\r\nNF\r\n"),

@@ -540,3 +540,35 @@ def test_stats_names_what_clients_look_for() -> None:
     expected |= {b"queue_q_total_items": b"1", b"queue_q_open_transactions": b"1", b"queue_q_waiters": b"0"}
     assert {name: stats[name] for name in expected} == expected
     assert client.say(b"stats queue q\r\n").startswith(b"STAT items 1\r\nSTAT bytes 3\r\n")
+
+
+def test_stats_of_the_server_alone() -> None:
+    client = Server().connect()
+    client.say(b"set q 0 0 3\r\nabc\r\n")
+    reply = client.say(b"stats server\r\n")
+    assert b"STAT curr_items 1\r\n" in reply
+    assert b"queue_q" not in reply
+
+
+def test_stats_in_brief_comes_in_pieces() -> None:
+    client = Server().connect()
+    for name in (b"a", b"b", "c\u00e9".encode(), b"50%"):
+        client.say(b"set %b 0 0 3\r\nabc\r\n" % name)
+    client.say(b"ms YSBiDQo= 1 b\r\nx\r\nget b\r\n")
+    figures = b"delayed=0 bytes=3 age=0 waiters=0 paused=0 put=1"
+    rest = b"returned=0 expired=0 discarded=0 dead=0"
+    assert client.say(b"stats brief 0 2\r\n") == (
+        b"STAT a items=1 reserved=0 %b delivered=0 %b\r\nSTAT b items=1 reserved=1 %b delivered=1 %b\r\nEND\r\n"
+        % (figures, rest, figures, rest)
+    )
+    names = [line.split(b" ")[1] for line in client.say(b"stats brief 2 99\r\n").splitlines()[:-1]]
+    assert names == [b"c%C3%A9", b"50%25", b"a%20b%0D%0A"]
+    assert client.say(b"stats brief 5 9\r\n") == b"END\r\n"
+    assert b"queue_a%20b%0D%0A_items 1\r\n" in client.say(b"stats queues\r\n")
+    assert client.say(b"stats brief 0\r\nstats brief x 1\r\nstats brief 0 -1\r\n") == BAD_FORMAT * 3
+
+
+def test_stats_in_brief_tells_of_a_thousand_queues_at_most() -> None:
+    client = Server().connect()
+    client.say(b"".join(b"set q%d 0 0 1\r\nx\r\n" % i for i in range(1100)))
+    assert client.say(b"stats brief 0 2000\r\n").count(b"STAT ") == 1000
