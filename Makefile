@@ -13,11 +13,7 @@ ARGS ?=
 # Arguments for pytest, for instance: make test PYTEST_ARGS="-k options"
 PYTEST_ARGS ?=
 
-<<<<<<< HEAD
-.PHONY: help serve test test-all test-compiled lint bench bench-celery bench-backlog crash fuzz clean
-=======
-.PHONY: help serve test test-all test-compiled lint man bench bench-backlog crash fuzz clean
->>>>>>> cli
+.PHONY: help serve test test-all test-compiled lint man bench bench-celery bench-backlog crash fuzz clean
 
 help:
 	@echo "make serve      install and run the daemon on 127.0.0.1:12345, journal in ./log (ARGS=... for its options);"
