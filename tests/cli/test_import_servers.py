@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.certificates import Certificates
 from tests.cli.live import Live
 from tests.documents import free_port
 from tests.server_process import Wire, wait_until
@@ -121,6 +122,25 @@ def test_a_list(live: Live, redis: Peer) -> None:
     assert redis.redis(b"LLEN", b"my jobs") == b":0"
     redis.redis(b"SET", b"my jobs", b"x")
     assert "no list" in live.redqueue("import", source, "jobs", status=2, **password).stderr
+
+
+def test_a_list_by_tls(live: Live, tmp_path: Path) -> None:
+    port, plain = free_port(), free_port()
+    files = Certificates(tmp_path)
+    process = start(
+        "redis-server", "--port", str(plain), "--tls-port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir",
+        str(tmp_path), "--tls-cert-file", str(files.cert), "--tls-key-file", str(files.key), "--tls-ca-cert-file",
+        str(files.ca), "--tls-auth-clients", "no", port=port,
+    )  # fmt: skip
+    try:
+        Peer(plain).redis(b"LPUSH", b"jobs", b"a")
+        source = f"rediss://127.0.0.1:{port}/0/jobs"
+        assert "certificate" in live.redqueue("import", source, "jobs", status=2).stderr
+        assert live.json("import", source, "jobs", f"--source-ca-file={files.ca}")["removed"] == 1
+        assert live.contents(b"jobs") == [b"a"]
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_full_queue_leaves_the_rest(tmp_path: Path, beanstalkd: Peer) -> None:
