@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests marked "extra" need: clients in other languages, the peers of the benchmark,
+# Installs what the tests marked "extra" need: clients in other languages, a browser, the peers of the benchmark,
 # what looks at the files in contrib/ and at the manual pages, and the shells.
 # usage: tests/install-extra.sh PYTHON, the interpreter that gets pylibmc and that extensions are compiled for;
 # Node's clients go beside its packages
