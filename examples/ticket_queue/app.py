@@ -109,18 +109,25 @@ class Office:
             if len(answer) < CHUNK:
                 return found
 
+    def _settings(self) -> dict[str, str]:
+        """The server's settings; empty where it is away."""
+        with contextlib.suppress(OSError):
+            for _, settings in self._queue.get_stats("settings"):
+                return settings  # type: ignore[no-any-return]
+        return {}
+
     def _look(self) -> dict[str, Any]:
         """How things stand; free desks reserve the next ticket, which misses while they hold one."""
-        figures = self._queue.get_stats("queue tickets")
-        if not figures:
-            return {**self.state, "online": False}
+        settings = self._settings()
+        seconds = float(settings.get("queue.tickets.reserve_timeout", settings.get("reserve_timeout", 0)))
         for desk, doing in enumerate(self.desks):
             if doing == "calling" and (item := self._queue.get(f"tickets/as=desk{desk}")):
                 self.tickets[desk] = json.loads(item)
-                seconds = float(figures[0][1].get("setting_reserve_timeout", 0))
                 self._until[desk] = time.time() + seconds
         waiting = [self._public(ticket) for ticket in self._peek("tickets")]
         missed = [ticket["number"] for ticket in self._peek("tickets.missed")]
+        if not settings or not self._settings():  # a dead server looks like empty queues: do not believe in them
+            return {**self.state, "online": False}
         desks = []
         for desk, doing in enumerate(self.desks):
             ticket = self.tickets[desk]
