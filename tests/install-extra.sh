@@ -11,7 +11,7 @@ python=${1:?usage: $0 PYTHON}
 packages=(
     memcached beanstalkd redis-server gcc libc6-dev
     php-cli php-memcached libcache-memcached-perl libmemcached-tools libsasl2-modules netcat-openbsd
-    curl fish mandoc prometheus shellcheck strace systemd zsh
+    chromium curl fish mandoc prometheus shellcheck strace systemd zsh
 )
 services=(memcached beanstalkd redis-server prometheus prometheus-node-exporter)
 
@@ -90,7 +90,11 @@ if ! "$python" -c 'import pylibmc' 2>/dev/null; then
 fi
 
 prefix=$("$python" -c 'import sys; print(sys.prefix)')
-if [[ ! -d $prefix/node_modules/memcached || ! -d $prefix/node_modules/memjs ]]; then
-    echo "installing Node's memcached and memjs"
-    npm install --silent --no-audit --no-fund --prefix "$prefix" memcached memjs
+modules=()
+for module in memcached memjs axe-core; do
+    [[ -d $prefix/node_modules/$module ]] || modules+=("$module")
+done
+if ((${#modules[@]})); then
+    echo "installing from npm: ${modules[*]}"
+    npm install --silent --no-audit --no-fund --prefix "$prefix" "${modules[@]}"
 fi

@@ -122,6 +122,9 @@ def test_all_of_the_package_is_there(environment: Path) -> None:
     (package,) = environment.glob("lib/python*/site-packages/redqueue")
     source = ROOT / "redqueue"
     expected = {path.relative_to(source) for pattern in ("*.py", "py.typed") for path in source.rglob(pattern)}
+    static = source / "server" / "web" / "static"
+    expected |= {path.relative_to(source) for path in static.rglob("*") if path.is_file()}
+    assert Path("server/web/static/vendor/uplot.js") in expected
     assert {
         path.relative_to(package)
         for path in package.rglob("*")

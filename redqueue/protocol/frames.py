@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from redqueue.protocol import binary
 from redqueue.protocol.binary import (
     AUTH_ERROR,
@@ -21,6 +23,10 @@ from redqueue.protocol.unfinished import Progress
 
 REQUEST = 0x80
 """The first byte of every request."""
+
+
+TURN_FRAMES: Final = 4096
+"""Bytes of frames that are begun before others have their turn: at most 170 of them."""
 
 
 class Frames:
@@ -65,7 +71,8 @@ class Frames:
         session = self._session
         pos = 0
         end = len(data)
-        while pos < end:
+        limit = min(end, TURN_FRAMES)
+        while pos < limit:
             if data[pos] != REQUEST:
                 session.counters.malformed_requests += 1
                 session.close_after_reply("a binary request that does not begin with 0x80")
@@ -109,6 +116,8 @@ class Frames:
             if session.stalled or session.closing:
                 session.keep_first(data[pos:])
                 return
+        if pos < end:
+            session.wait_for_turn(data[pos:])
 
     def _check(self, operation: Operation | None, key: int, extras: int, body: int) -> tuple[int, bytes]:
         """The status to refuse a frame with whose parts have these lengths, and the reason; 0 for a good one."""

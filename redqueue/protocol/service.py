@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Protocol
@@ -14,6 +15,8 @@ from redqueue.protocol.permissions import denial
 from redqueue.protocol.request import Requests
 from redqueue.protocol.unfinished import Unfinished
 
+TURN_LINES_ALONE: Final = 512
+"""Lines that a turn has while all clients have much to ask."""
 _MOST_GRANTED: Final = 256
 """Different sets of grants that lines are remembered for at a time."""
 NO_LIMIT: Final = 1 << 62
@@ -28,6 +31,12 @@ class Owner(Protocol):
 
     def pause_input_until_commit(self) -> None:
         """Read no more before the journal has caught up."""
+
+    def resume_input(self) -> None:
+        """Read on."""
+
+    def abort(self) -> None:
+        """Close the connection at once."""
 
 
 Codec = Callable[[Any], Unfinished]
@@ -45,6 +54,8 @@ class Service:
     :ivar gate: what a client meets first, made for its session; None where all may do everything
     :ivar served: owners of sessions that have been served, or may go on, since
         the last tick: they may have output, be stalled or be done
+    :ivar turns: sessions that have asked for more than is done at once, in the order in which they go on
+    :ivar turn_lines: how many lines of one client's input, those of bodies among them, are carried out in a turn
     :ivar schedule: has what is in ``served`` looked at soon; called when it gets its first entry
     :ivar bytes_read: bytes received from all clients
     :ivar read_limit: the ``bytes_read`` from which on clients are no longer
@@ -63,6 +74,8 @@ class Service:
         "requests",
         "schedule",
         "served",
+        "turn_lines",
+        "turns",
     )
 
     def __init__(self, broker: Broker, requests: Requests, host: Host, codecs: dict[int, Codec]) -> None:
@@ -74,6 +87,8 @@ class Service:
         self.counters = Counters()
         self.host = host
         self.served: list[Owner] = []
+        self.turns: deque[Any] = deque()
+        self.turn_lines = TURN_LINES_ALONE
         self.schedule: Callable[[], None] = _do_nothing
         self.bytes_read = 0
         self.read_limit = NO_LIMIT

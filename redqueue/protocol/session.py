@@ -14,7 +14,9 @@ session stalls, and keeps further input for later, while
 - it is being found out who the client is (``AUTHENTICATING``,
   :mod:`redqueue.protocol.gate`): the session announces itself when that is known;
 - too much output waits to be sent (``OUTPUT``): the owner resumes it once that
-  is gone.
+  is gone;
+- it has asked for more than is done at once (``TURN``): it is in ``Service.turns``,
+  and goes on with :meth:`Session.take_turn` once others have had theirs.
 
 So the requests of one client are carried out, and answered, strictly in order.
 """
@@ -39,16 +41,24 @@ COMMIT: Final = 2
 OUTPUT: Final = 3
 READING: Final = 4
 AUTHENTICATING: Final = 5
+TURN: Final = 6
 
 MAX_RELATIVE: Final = 60 * 60 * 24 * 30
 """Seconds; a greater exptime is a Unix time (memcached's protocol.txt, Expiration times)."""
 _FIRST_BYTE: Final = FirstByte()
 _SHORT: Final = 4096
 """Bytes up to which what has arrived is likely to be one request."""
+TURN_BYTES: Final = 1 << 16
+"""Bytes of one client's input that are carried out at the most before others have their turn. Where its requests are
+short, ``Service.turn_lines`` says when that is."""
+_BLOCK: Final = 1 << 14
+"""Bytes in which the input of a stalled client is kept, so that going on with a piece does not copy all the rest."""
 MAX_BACKLOG: Final = 1 << 16
 """Bytes kept of a stalled client's further input before it is no longer read."""
 MAX_OUTPUT: Final = 1 << 20
-"""Bytes of unsent replies above which a session stalls (CONTRACT section 7)."""
+"""Bytes of replies that a client has not taken above which it is no longer read (CONTRACT section 7)."""
+TURN_OUTPUT: Final = 1 << 17
+"""Bytes of replies that a client is given before others have their turn."""
 
 
 Receipt: TypeAlias = "tuple[list[bytes], int] | tuple[list[bytes], int, bytes] | Session | None"
@@ -74,6 +84,7 @@ class Session:
     :ivar last_put: number of the last batch with an item of this client
     :ivar waiter: its place in the lines of the queues it waits for
     :ivar closing: whether the connection is to be closed once ``out`` is sent
+    :ivar awaits_turn: whether it is in ``service.turns``
     :ivar complaint: for the log, why the session was closed; empty for no reason worth a line
     """
 
@@ -85,6 +96,7 @@ class Session:
         "_service",
         "_unfinished",
         "announced",
+        "awaits_turn",
         "backlog_size",
         "broker",
         "closing",
@@ -129,6 +141,7 @@ class Session:
         self.retrying = False
         self.backlog_size = 0
         self._backlog: list[bytes] | None = None
+        self.awaits_turn = False
         self._interrupted = False
         self._unfinished: Unfinished | None = _FIRST_BYTE if service.gate is None else service.gate(self)
         self.is_admitted = service.gate is None
@@ -186,6 +199,8 @@ class Session:
         if self._unfinished is None or self.stalled or self.closing:
             self._keep(data)
             return
+        if len(data) >= TURN_BYTES and self._owner is not None:
+            self._join_turns()
         data = self._continue(data)
         if self.stalled or self.closing:
             self.keep_first(data)
@@ -208,8 +223,9 @@ class Session:
             elif len(body) == request.size + 2 and body.endswith(b"\r\n"):
                 self._run_one(request, body[:-2], data)  # nearly always so with set
                 return
+        limit = end if end < _SHORT >> 1 else _turn_of(data, self._service.turn_lines)
         known = self.known
-        while pos < end:
+        while pos < limit:
             after = data.find(b"\n", pos) + 1
             if not after:
                 break
@@ -248,25 +264,65 @@ class Session:
                     self.keep_first(data[pos:])
                     return
                 data = self._continue(data[pos:]) if self._unfinished is not None else data[pos:]
+                limit -= end - len(data)
                 pos = 0
                 end = len(data)
         if pos < end:
-            self._keep_partial(data[pos:] if pos else data)
+            if pos < limit:
+                self._keep_partial(data[pos:] if pos else data)
+            else:
+                self.wait_for_turn(data[pos:])
 
     def resume(self) -> None:
         """Go on after a stall for which the reason has gone."""
         self.stalled = 0
         backlog = self._backlog
         if backlog:
-            self._backlog = None
-            self.backlog_size = 0
-            data = backlog[0] if len(backlog) == 1 else b"".join(backlog)
+            data = backlog.pop(0)
+            if len(data) < _BLOCK and backlog:
+                pieces = [data]
+                size = len(data)
+                while size < _BLOCK and backlog:
+                    pieces.append(backlog.pop(0))
+                    size += len(pieces[-1])
+                data = b"".join(pieces)
+            self.backlog_size -= len(data)
             if self._unfinished is not None:
                 self._go_on(data)
             else:
                 self._run(data)
+            if self._backlog and not self.stalled and not self.closing:
+                self.wait_for_turn(b"")
         if self.eof and not self.stalled:
             self._end()
+
+    def wait_for_turn(self, data: bytes) -> None:
+        """Go on with ``data``, and what comes behind it, when others have had their turn."""
+        self.stalled = TURN
+        self.keep_first(data)
+        self._join_turns()
+
+    def _join_turns(self) -> None:
+        """Read no more before others have had their turn."""
+        if self._owner is not None:
+            self._owner.pause_input()
+        if not self.awaits_turn:
+            self.awaits_turn = True
+            self._service.turns.append(self)
+
+    def take_turn(self) -> None:
+        """Go on: others have had their turn."""
+        self.awaits_turn = False
+        if self.stalled == TURN:
+            self.resume()
+        if self._owner is not None:
+            self._owner.resume_input()
+            self.announce()
+
+    def drop(self) -> None:
+        """Something went wrong while the session went on."""
+        if self._owner is not None:
+            self._owner.abort()
 
     def finish(self) -> None:
         """The client sends no more. What it has asked is still answered; a waiting get leaves the line."""
@@ -332,7 +388,8 @@ class Session:
     def keep_first(self, data: bytes) -> None:
         """Keep ``data``, which comes before all that is kept already."""
         if data and not self.closing:
-            self._backlog = [data, *(self._backlog or ())]
+            pieces = [data] if len(data) <= _BLOCK else [data[i : i + _BLOCK] for i in range(0, len(data), _BLOCK)]
+            self._backlog = [*pieces, *(self._backlog or ())]
             self.backlog_size += len(data)
 
     def _keep_partial(self, data: bytes) -> None:
@@ -530,7 +587,7 @@ class Session:
     def count_output(self, size: int) -> None:
         """``size`` bytes were put out; stall where that makes too much."""
         self.out_bytes += size
-        if self.out_bytes > MAX_OUTPUT and not self.stalled:
+        if self.out_bytes > TURN_OUTPUT and not self.stalled:
             self.stall(OUTPUT)
 
     def reservation_seconds(self, exptime: int) -> float | None:
@@ -559,6 +616,15 @@ class Session:
         self.out = []
         self.out_bytes = 0
         return out
+
+
+def _turn_of(data: bytes, most: int) -> int:
+    """How many bytes of ``data``, which have about ``most`` lines, are carried out before others have their turn."""
+    lines = data.count(b"\n", 0, _BLOCK)
+    end = len(data)
+    if lines <= most and end <= _BLOCK:
+        return end
+    return min(end, TURN_BYTES, min(end, _BLOCK) * most // (lines or 1))
 
 
 def deny(receipt: Receipt) -> None:

@@ -18,7 +18,7 @@ from tornado.ioloop import IOLoop
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 8
+AT_ONCE = 1
 """Connections taken in one turn of the loop, so that a storm of them leaves room for those who are connected."""
 RETRY_SECONDS = 0.2
 """How long clients are left in the kernel's line when the system has no room for them."""

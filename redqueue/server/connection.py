@@ -10,7 +10,7 @@ from os import write
 from typing import Any, Final, cast
 
 from redqueue.protocol.service import Service
-from redqueue.protocol.session import COMMIT, MAX_BACKLOG, MAX_OUTPUT, OUTPUT, Session
+from redqueue.protocol.session import COMMIT, MAX_BACKLOG, MAX_OUTPUT, OUTPUT, TURN, Session
 from redqueue.server.doorway import Doorway
 from redqueue.server.group_commit import GroupCommit
 
@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 _write: Final = write
 LINGER_SECONDS: Final = 1.0
 """How long a client that was told off may take to read why."""
+MUCH: Final = 4096
+"""Bytes of input that wait behind a stall, above which a client has to wait for its turn as well."""
 
 
 class Connections:
@@ -182,7 +184,7 @@ class Connection:
 
     def pause_writing(self) -> None:
         self._write_paused = True
-        if not self.session.stalled:
+        if self.session.stalled in (0, TURN):
             self.session.stalled = OUTPUT
 
     def resume_writing(self) -> None:
@@ -288,7 +290,11 @@ class Connection:
         session = self.session
         if session.closing:
             self._close()
-        elif session.stalled in (COMMIT, OUTPUT) and not self._write_paused:
+        elif session.stalled not in (COMMIT, OUTPUT) or self._write_paused:
+            return
+        elif session.stalled == OUTPUT or session.backlog_size > MUCH:
+            session.wait_for_turn(b"")
+        else:
             session.resume()
             self.resume_input()
             if session.out or session.stalled or session.closing:

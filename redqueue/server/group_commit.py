@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Final, Protocol, cast
@@ -18,8 +19,8 @@ from redqueue.engine.ledger import Batch
 from redqueue.journal.compaction import Compactor
 from redqueue.journal.failed import DiskFull
 from redqueue.journal.log import Log
-from redqueue.protocol.service import NO_LIMIT, Service
-from redqueue.protocol.session import deny
+from redqueue.protocol.service import NO_LIMIT, TURN_LINES_ALONE, Service
+from redqueue.protocol.session import Session, deny
 
 log = logging.getLogger(__name__)
 
@@ -27,12 +28,22 @@ LONGEST_PAUSE: Final = 30.0
 """Seconds between two attempts to go on after the journal has failed, at the most."""
 QUIET_SECONDS: Final = 60.0
 """How long the log says nothing of ``max_disk`` after it has said something."""
+TURNS: Final = 2
+"""Sessions with much to ask that go on in a tick while there are others."""
+TURN_LINES: Final = 32
+"""Lines of each of them, which take some 30 microseconds."""
+TURNS_ALONE: Final = 16
+"""Sessions with much to ask that go on in a tick while all are such."""
+OTHERS_SECONDS: Final = 1.0
+"""How long after the last request of others it is taken that there are such."""
 MAX_UNWRITTEN: Final = 64 << 20
 """Bytes received while the journal is busy above which clients are no longer read."""
 
 
 class Client(Protocol):
     """A connection, as the group commit sees it."""
+
+    session: Session
 
     def hold_output(self) -> None:
         """The replies so far belong to the frame that is being written."""
@@ -74,6 +85,8 @@ class GroupCommit:
         self._broker = service.broker
         self._journal = journal
         self._served = cast(list[Client], service.served)
+        self._turns = cast("deque[Session]", service.turns)
+        self._others_until = 0.0
         self._paused: list[Client] = []
         self._scheduled = False
         self._on_idle: Callable[[], None] | None = None
@@ -137,6 +150,28 @@ class GroupCommit:
 
     def _tick(self) -> None:
         self._scheduled = False
+        self._write_and_send()
+        if self._turns:
+            self._take_turns()
+
+    def _take_turns(self) -> None:
+        """Let a few of those go on who have more to ask than is done at once: all others have their answers now."""
+        if self._service.bytes_read > self._service.read_limit:
+            return  # before the journal has caught up
+        now = self._broker.clock.now
+        are_others = now < self._others_until
+        self._service.turn_lines = TURN_LINES if are_others else TURN_LINES_ALONE
+        for _ in range(min(len(self._turns), TURNS if are_others else TURNS_ALONE)):
+            session = self._turns.popleft()
+            try:
+                session.take_turn()
+            except Exception:
+                log.exception("a connection failed while it had its turn")
+                session.drop()
+        if self._turns:
+            self.schedule()
+
+    def _write_and_send(self) -> None:
         journal = self._journal
         broker = self._broker
         if journal is None:
@@ -160,7 +195,10 @@ class GroupCommit:
                     return
                 broker.commit(batch)
         sent = 0
-        for client in self._take_served():
+        clients = self._take_served()
+        if self._turns and not all(client.session.awaits_turn for client in clients):
+            self._others_until = broker.clock.now + OTHERS_SECONDS
+        for client in clients:
             try:
                 sent += client.send_output()
             except Exception:
@@ -169,7 +207,7 @@ class GroupCommit:
         self.bytes_written += sent
         if journal is not None and journal.is_untidy:
             self._tidy_up(journal)
-        if self._on_idle is not None and not self._scheduled:
+        if self._on_idle is not None and not self._scheduled and not self._turns:
             then, self._on_idle = self._on_idle, None
             then()
 

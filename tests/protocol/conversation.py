@@ -58,6 +58,12 @@ class Client:
     def pause_input_until_commit(self) -> None:
         self.paused = True
 
+    def resume_input(self) -> None:
+        self.paused = False
+
+    def abort(self) -> None:
+        self.session.close()
+
     def send(self, data: bytes) -> None:
         """Hand bytes over without a tick."""
         self.session.receive(data)
@@ -100,11 +106,13 @@ class Server:
             if client.session.stalled in (COMMIT, OUTPUT):
                 client.session.resume()
                 client.session.announce()
+        for _ in range(len(self.service.turns)):
+            self.service.turns.popleft().take_turn()
 
     def run(self) -> None:
         """Tick until nothing is left to do."""
         for _ in range(100_000):
-            if not self.service.served and not self.engine.broker.has_changes():
+            if not (self.service.served or self.service.turns or self.engine.broker.has_changes()):
                 return
             self.tick()
         raise AssertionError("the server never comes to rest")

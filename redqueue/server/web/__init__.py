@@ -1,1 +1,1 @@
-"""The web under ``http_port``: pages, the JSON API, metrics and probes, a Tornado application on the server's loop."""
+"""The web application: the operators' page, the JSON API and the metrics."""

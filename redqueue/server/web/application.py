@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tornado.httpserver import HTTPServer
+from tornado.ioloop import IOLoop
 from tornado.netutil import bind_sockets
 from tornado.web import Application, GZipContentEncoding, RequestHandler
 
@@ -18,7 +19,7 @@ from redqueue.options import ANY_PORT, NO_PORT, Options
 from redqueue.server.acceptor import Acceptor
 from redqueue.server.binding import shown_address
 from redqueue.server.tls import Certificates
-from redqueue.server.web import changes, openapi, pages, probes, reads
+from redqueue.server.web import changes, openapi, pages, past, probes, reads
 from redqueue.server.web.handler import MAX_BODY, NotFound
 from redqueue.server.web.site import Engine, Site
 
@@ -48,6 +49,8 @@ API: tuple[tuple[str, type[RequestHandler]], ...] = (
     (f"{QUEUE}/resume", changes.ResumeHandler),
     (f"{QUEUE}/flush", changes.FlushHandler),
     (f"{QUEUE}/redrive", changes.RedriveHandler),
+    (f"{QUEUE}/history", past.QueueHistoryHandler),
+    ("/api/history", past.HistoryHandler),
     ("/api/connections", reads.ConnectionsHandler),
     ("/api/journal", reads.JournalHandler),
 )
@@ -147,6 +150,11 @@ class WebServer:
     def serve(self, engine: Engine) -> None:
         """The journal is replayed: everything is answered."""
         self._site.engine = engine
+        if self._server is not None:
+            self._keep_history(engine)
+
+    def _keep_history(self, engine: Engine) -> None:
+        IOLoop.current().call_later(engine.history.turn(), self._keep_history, engine)
 
     def close(self) -> None:
         """Accept nobody any more."""

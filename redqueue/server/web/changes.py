@@ -81,7 +81,13 @@ class QueueHandler(OneQueueHandler, Changing):
     async def get(self, text: str) -> None:
         """One queue, with its settings."""
         self.check_arguments()
-        self.write(queue_rows.details(self.engine.figures.broker, self.find(text)))
+        queue, may = self.find(text), self.visitor.may
+        self.write(
+            {
+                **queue_rows.details(self.engine.history, queue),
+                "may": {"put": may(Role.WRITER, queue.name), "change": may(Role.ADMIN, queue.name)},
+            }
+        )
 
     async def delete(self, text: str) -> None:
         """Drop it."""

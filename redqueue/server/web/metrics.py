@@ -21,8 +21,9 @@ from redqueue.journal import record as rec
 from redqueue.protocol.counters import COUNTERS, Counters
 from redqueue.server.figures import ServerFigures, Tally, resident_bytes
 from redqueue.server.health import Health
+from redqueue.server.web.dead_letters import dead_letter_names, is_grave
 from redqueue.server.web.names import in_path
-from redqueue.server.web.queue_rows import SLICE, dead_letter_names, is_grave
+from redqueue.server.web.queue_rows import SLICE
 
 OTHER = "other"
 """The label of all queues that have none of their own; a queue of that name is among them."""

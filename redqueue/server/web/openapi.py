@@ -8,8 +8,10 @@ from redqueue import __version__
 from redqueue.server.figures import COUNTED
 from redqueue.server.web.handler import CHANGE_HEADER, Handler
 from redqueue.server.web.items import DEEPEST
+from redqueue.server.web.past import LATEST
 from redqueue.server.web.queue_rows import SORTS
 from redqueue.server.web.reads import MOST_ITEMS, MOST_OFFSET, MOST_ROWS, SHOWN_PAYLOAD
+from redqueue.server.web.samples import RANGES, RATED, Samples
 
 Schema = dict[str, Any]
 
@@ -96,6 +98,7 @@ _ROW: dict[str, Schema] = {
     "takes_dead_letters": _flag("Whether it is a queue of dead letters, by its name."),
     "created": _number("When it came to be, Unix time in seconds."),
     **{f"{name}_total": _whole(_COUNTS[name]) for name in COUNTED},
+    **{f"{name}_rate": _number(f"{_COUNTS[name][:-1]} a second.", minimum=0) for name in RATED},
 }
 _SETTINGS = _object(
     reserve_timeout=_number("Seconds."),
@@ -133,6 +136,15 @@ _ITEM["properties"] = {
     "origin": _text("Dead letters: the queue that it came from."),
     "origin_url": _NAME_URL,
 }
+_HISTORY: dict[str, Schema] = {
+    "range": _text("How far back it reaches.", enum=[*RANGES]),
+    "seconds": _whole("The same, in seconds."),
+    "step": _whole("Seconds between two samples, about."),
+    "is_continued": _flag("Whether these are only the samples after since."),
+    "time": _array(_number("When each sample was taken, Unix time in seconds.")),
+    **{name: _array(_whole()) for name in Samples.DEPTHS},
+    **{name: _array(_number(minimum=0)) for name in Samples.RATES},
+}
 SCHEMAS: dict[str, Schema] = {
     "Error": _object(error=_text("What is wrong, in words.")),
     "Done": _object(ok={"const": True}),
@@ -145,8 +157,18 @@ SCHEMAS: dict[str, Schema] = {
         dead_letter=_NAME,
         dead_letter_url=_NAME_URL,
         children=_array(_object(name=_NAME, name_url=_NAME_URL)),
+        may=_object(put=_flag("Whether who asks may put items."), change=_flag("And do the rest.")),
     ),
     "Queues": _object(total=_whole("Queues that match."), offset=_whole(), queues=_array(_ref("schemas", "Queue"))),
+    "History": _object(**_HISTORY),
+    "TotalHistory": _object(
+        **_HISTORY,
+        totals=_object(
+            queues=_whole(),
+            **{name: _whole() for name in Samples.DEPTHS},
+            **{name: _number(minimum=0) for name in Samples.RATES},
+        ),
+    ),
     "Item": _ITEM,
     "Items": _object(total=_whole("Items in that state."), offset=_whole(), items=_array(_ref("schemas", "Item"))),
     "NewItem": {
@@ -264,6 +286,12 @@ def _page(most: int, default: int, deepest: int = MOST_OFFSET) -> list[Schema]:
         _argument("offset", "How many to leave out.", type="integer", minimum=0, maximum=deepest, default=0),
         _argument("limit", "How many to tell, at most.", type="integer", minimum=1, maximum=most, default=default),
     ]
+
+
+_PAST = [
+    _argument("range", "How far back.", type="string", enum=[*RANGES], default="5m"),
+    _argument("since", "Only samples after this Unix time.", type="number", minimum=0, maximum=LATEST, default=0),
+]
 
 
 def _operation(
@@ -453,6 +481,20 @@ PATHS: dict[str, Schema] = {
                 "additionalProperties": False,
             },
         ),
+    },
+    "/api/queues/{queue}/history": {
+        "get": _operation(
+            "getQueueHistory",
+            "Depth and rates of a queue over time, in columns; it is sampled each second from the first time on.",
+            "History",
+            "404",
+            parameters=[_QUEUE, *_PAST],
+        )
+    },
+    "/api/history": {
+        "get": _operation(
+            "getHistory", "Depth and rates of all queues together over time.", "TotalHistory", parameters=_PAST
+        )
     },
     "/api/connections": {
         "get": _operation(

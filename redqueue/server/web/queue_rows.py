@@ -9,48 +9,22 @@ from heapq import merge
 from itertools import islice
 from typing import Any
 
-from redqueue.engine.broker import Broker
 from redqueue.engine.inspection import count_consumers, count_delayed
 from redqueue.engine.queue import Queue
 from redqueue.server.figures import COUNTED, ServerFigures
+from redqueue.server.web.dead_letters import count_dead, dead_letter_names, is_grave
+from redqueue.server.web.history import History
 from redqueue.server.web.names import in_path, shown
 
 SLICE = 1000
 """Queues looked at in one turn of the loop."""
 ROWS = 100
 """Rows made in one turn."""
-_DEAD = b".dead"
 
 
-def dead_letter_queue(broker: Broker, queue: Queue) -> Queue | None:
-    """The queue that takes the dead letters of ``queue``, where there is one."""
-    grave = broker.queues.get(queue.settings.dead_letter_of(queue.name))
-    return None if grave is queue else grave
-
-
-def count_dead(broker: Broker, queue: Queue) -> int:
-    """Items in the queue that takes the dead letters of ``queue``."""
-    grave = dead_letter_queue(broker, queue)
-    return 0 if grave is None else grave.items
-
-
-def dead_letter_names(broker: Broker) -> set[bytes]:
-    """The queues that the settings name for dead letters."""
-    book = broker.book
-    names = {book.defaults.dead_letter, *(table.get("dead_letter", "") for table in book.tables.values())}
-    return {name.encode() for name in names} - {b""}
-
-
-def is_grave(name: bytes, named: set[bytes]) -> bool:
-    """Whether a queue is one of dead letters, by its name.
-
-    :param named: as :func:`dead_letter_names` gives them
-    """
-    return name.endswith(_DEAD) or name in named
-
-
-def row(broker: Broker, queue: Queue) -> dict[str, Any]:
-    """The figures of a queue. ``oldest_age`` is in seconds, null where nothing is ready."""
+def row(history: History, queue: Queue) -> dict[str, Any]:
+    """The figures of a queue. ``oldest_age`` is in seconds, null where nothing is ready; rates are per second."""
+    broker = history.broker
     return {
         "name": shown(queue.name),
         "name_url": in_path(queue.name),
@@ -68,16 +42,17 @@ def row(broker: Broker, queue: Queue) -> dict[str, Any]:
         "takes_dead_letters": is_grave(queue.name, dead_letter_names(broker)),
         "created": queue.created / 1e9,
         **{f"{name}_total": count(queue) for name, count in COUNTED.items()},
+        **history.rates(queue).figures(),
     }
 
 
-def details(broker: Broker, queue: Queue) -> dict[str, Any]:
+def details(history: History, queue: Queue) -> dict[str, Any]:
     """:func:`row`, the settings in force, and what the queue is connected with."""
     settings = queue.settings
     dead_letter = settings.dead_letter_of(queue.name)
     return {
-        **row(broker, queue),
-        "resumes_in": broker.paused_seconds(queue),
+        **row(history, queue),
+        "resumes_in": history.broker.paused_seconds(queue),
         "settings": {each.name: getattr(settings, each.name) for each in fields(settings) if each.init},
         "dead_letter": shown(dead_letter),
         "dead_letter_url": in_path(dead_letter),
@@ -85,26 +60,29 @@ def details(broker: Broker, queue: Queue) -> dict[str, Any]:
     }
 
 
-SORTS: dict[str, Callable[[Broker, Queue], Any]] = {
-    "name": lambda broker, queue: queue.name,
-    "items": lambda broker, queue: queue.items,
-    "ready": lambda broker, queue: len(queue.ready),
-    "reserved": lambda broker, queue: queue.reserved,
-    "delayed": lambda broker, queue: count_delayed(queue),
-    "dead": count_dead,
-    "bytes": lambda broker, queue: queue.bytes,
-    "oldest_age": lambda broker, queue: queue.age(),
-    "consumers": lambda broker, queue: count_consumers(queue),
-    "waiters": lambda broker, queue: len(queue.waiters),
-    "put_total": lambda broker, queue: queue.total_items,
-    "delivered_total": lambda broker, queue: queue.total_reserved,
-    "acknowledged_total": lambda broker, queue: queue.acknowledged,
+SORTS: dict[str, Callable[[History, Queue], Any]] = {
+    "name": lambda history, queue: queue.name,
+    "items": lambda history, queue: queue.items,
+    "ready": lambda history, queue: len(queue.ready),
+    "reserved": lambda history, queue: queue.reserved,
+    "delayed": lambda history, queue: count_delayed(queue),
+    "dead": lambda history, queue: count_dead(history.broker, queue),
+    "bytes": lambda history, queue: queue.bytes,
+    "oldest_age": lambda history, queue: queue.age(),
+    "consumers": lambda history, queue: count_consumers(queue),
+    "waiters": lambda history, queue: len(queue.waiters),
+    "put_total": lambda history, queue: queue.total_items,
+    "delivered_total": lambda history, queue: queue.total_reserved,
+    "acknowledged_total": lambda history, queue: queue.acknowledged,
+    "put_rate": lambda history, queue: history.rates(queue).put,
+    "delivered_rate": lambda history, queue: history.rates(queue).delivered,
+    "acknowledged_rate": lambda history, queue: history.rates(queue).acknowledged,
 }
 """By what queues can be sorted."""
 
 
 async def in_order(
-    broker: Broker, sort: str, is_descending: bool, wanted: Callable[[bytes], bool]
+    history: History, sort: str, is_descending: bool, wanted: Callable[[bytes], bool]
 ) -> tuple[int, Iterator[Queue]]:
     """How many queues are ``wanted``, by their names, and those queues in order; other clients are served meanwhile.
 
@@ -113,10 +91,10 @@ async def in_order(
     value = SORTS[sort]
     sign = -1 if is_descending and sort != "name" else 1
     runs: list[list[tuple[Any, bytes, Queue]]] = []
-    queues = list(broker.queues.values())
+    queues = list(history.broker.queues.values())
     for start in range(0, len(queues), SLICE):
         run = [
-            (value(broker, queue) * sign if sign < 0 else value(broker, queue), queue.name, queue)
+            (value(history, queue) * sign if sign < 0 else value(history, queue), queue.name, queue)
             for queue in queues[start : start + SLICE]
             if wanted(queue.name)
         ]
@@ -128,17 +106,17 @@ async def in_order(
 
 
 async def page(
-    broker: Broker, sort: str, is_descending: bool, wanted: Callable[[bytes], bool], offset: int, limit: int
+    history: History, sort: str, is_descending: bool, wanted: Callable[[bytes], bool], offset: int, limit: int
 ) -> tuple[int, list[dict[str, Any]]]:
     """How many queues are wanted, and the rows of up to ``limit`` of them from ``offset`` on; see :func:`in_order`."""
-    total, queues = await in_order(broker, sort, is_descending, wanted)
+    total, queues = await in_order(history, sort, is_descending, wanted)
     left = min(offset, total)
     while left:
         skipped = sum(1 for _ in islice(queues, min(left, SLICE)))
         left -= skipped
         await asyncio.sleep(0)
     rows: list[dict[str, Any]] = []
-    while some := [row(broker, queue) for queue in islice(queues, min(ROWS, limit - len(rows)))]:
+    while some := [row(history, queue) for queue in islice(queues, min(ROWS, limit - len(rows)))]:
         rows += some
         await asyncio.sleep(0)
     return total, rows

@@ -9,6 +9,7 @@ from redqueue.engine.queue import Queue
 from redqueue.protocol.stats import server_figures
 from redqueue.server.figures import resident_bytes
 from redqueue.server.web import queue_rows
+from redqueue.server.web.dead_letters import dead_letter_queue
 from redqueue.server.web.handler import Handler, Refusal
 from redqueue.server.web.items import DEEPEST, count_in, items_of
 
@@ -63,7 +64,7 @@ class QueuesHandler(Handler):
         offset, limit = self.number("offset", 0, 0, MOST_OFFSET), self.number("limit", 50, 1, MOST_ROWS)
         visitor = self.visitor
         total, rows = await queue_rows.page(
-            self.engine.figures.broker,
+            self.engine.history,
             sort,
             is_descending,
             lambda name: needle in name.lower() and visitor.may(Role.READER, name),
@@ -100,7 +101,7 @@ class ItemsReader(OneQueueHandler):
         queue: Queue | None = self.find(text)
         if state == "dead":
             assert queue is not None
-            queue, state = queue_rows.dead_letter_queue(broker, queue), "ready"
+            queue, state = dead_letter_queue(broker, queue), "ready"
         if queue is not None and not self.visitor.may(Role.READER, queue.name):
             raise Refusal(403, "you are no reader of the queue that has its dead letters")
         if queue is None:

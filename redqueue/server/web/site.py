@@ -10,6 +10,7 @@ from redqueue.server.figures import ServerFigures
 from redqueue.server.health import Health
 from redqueue.server.local_client import LocalClients
 from redqueue.server.web.access import AllowedHosts
+from redqueue.server.web.history import History
 from redqueue.server.web.metrics import Metrics
 
 
@@ -23,6 +24,7 @@ class Engine:
     def __init__(self, figures: ServerFigures, clients: LocalClients, health: Health) -> None:
         self.figures = figures
         self.clients = clients
+        self.history = History(figures.broker)
         self.metrics = Metrics(figures, health, figures.options.metrics_queues)
 
 
