@@ -13,7 +13,7 @@ ARGS ?=
 # Arguments for pytest, for instance: make test PYTEST_ARGS="-k options"
 PYTEST_ARGS ?=
 
-.PHONY: help serve test test-all test-compiled lint man bench bench-celery bench-backlog crash fuzz clean
+.PHONY: help serve test test-all test-compiled lint man bench bench-celery bench-backlog crash fuzz bench-abuse deb test-deb container clean
 
 help:
 	@echo "make serve      install and run the daemon on 127.0.0.1:12345, journal in ./log (ARGS=... for its options);"
@@ -28,6 +28,10 @@ help:
 	@echo "make bench      compare speed with memcached, beanstalkd and redis, those that are installed"
 	@echo "make bench-celery  compare Celery on RedQueue, redis-server and rabbitmq-server, those that are installed"
 	@echo "make bench-backlog  measure what a long backlog costs: memory, speed, disk, recovery, pauses"
+	@echo "make bench-abuse  measure what clients that behave badly do to the answers that others get"
+	@echo "make deb        build the Debian package into dist/ (apt install build-essential debhelper python3-dev python3-pip)"
+	@echo "make test-deb   build it, and run its server out of a directory into which it is unpacked"
+	@echo "make container  build the container image redqueue, with podman or docker"
 	@echo "make clean      remove .venv and what the tools leave behind, but no journal"
 
 # Debian has venv without ensurepip where python3-venv is not installed: then the pip of $(PYTHON) serves.
@@ -93,6 +97,20 @@ bench-celery: $(VENV)/.redqueue-test
 
 bench-backlog: $(VENV)/.redqueue
 	$(BIN)/python -m benchmarks.backlog
+
+bench-abuse: $(VENV)/.redqueue
+	$(BIN)/python -m benchmarks.abuse
+
+deb:
+	contrib/debian/build.sh dist
+
+test-deb: $(VENV)/.redqueue-test
+	$(BIN)/python -m pytest tests/packages/deb.py $(PYTEST_ARGS)
+
+CONTAINER ?= $(firstword $(foreach engine,podman docker,$(if $(shell command -v $(engine)),$(engine))))
+container:
+	@test -n "$(CONTAINER)" || { echo "there is neither podman nor docker here: apt install podman" >&2; exit 1; }
+	$(CONTAINER) build --tag redqueue --file contrib/container/Containerfile .
 
 clean:
 	rm -rf .venv build dist *.egg-info .hypothesis .schemathesis .mypy_cache .pytest_cache .ruff_cache

@@ -29,6 +29,7 @@ COMMANDS = {
     "drop": "operators",
     "readonly": "operators",
     "drain": "drain",
+    "import": "importing",
     "bench": "bench",
     "journal": "journal",
     "passwd": "passwd",

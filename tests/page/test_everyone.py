@@ -95,6 +95,7 @@ def test_everything_by_keyboard(visit: Visits, wire: Wire, busy: str) -> None:
     press("?")
     expect(page.get_by_role("dialog", name="Keyboard")).to_be_visible()
     press("Escape")
+    expect(page.locator("dialog")).to_have_count(0)
     for keys, title in {"gc": "Connections", "gj": "Journal", "gs": "Server", "gq": "Queues"}.items():
         page.keyboard.type(keys)
         expect(page.locator("h1")).to_have_text(title)
@@ -214,6 +215,7 @@ def test_axe_finds_nothing(visit: Visits, busy: str, scheme: str, rules: list[st
                 page.get_by_role("button", name=name).click()
                 check(page, name)
                 page.keyboard.press("Escape")
+                expect(page.locator("dialog")).to_have_count(0)
             page.keyboard.press("?")
             check(page, "help")
             page.keyboard.press("Escape")

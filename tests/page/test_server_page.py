@@ -47,6 +47,7 @@ def test_the_switches(visit: Visits, own: ServerProcess, name: str, confirm: str
         wire.put(b"jobs", b"x")
         switch(page, name, confirm)
         expect(page.get_by_role("switch", name=name)).to_have_attribute("aria-checked", "true")
+        expect(page.locator("dialog")).to_have_count(0)
         expect(page.locator(".state")).to_have_text(state)
         assert wire.put(b"jobs", b"x") == b"NOT_STORED"
         assert len(wire.get(b"jobs")) == 1
@@ -59,6 +60,7 @@ def test_the_switches(visit: Visits, own: ServerProcess, name: str, confirm: str
         page.locator("dialog").get_by_role("button", name="Put", exact=True).click()
         expect(page.locator("dialog").get_by_role("alert")).to_have_text("the server takes no new items now")
         page.keyboard.press("Escape")
+        expect(page.locator("dialog")).to_have_count(0)
         page.keyboard.type("gs")
         switch(page, name)
         expect(page.locator(".state")).to_have_text("Healthy")

@@ -54,6 +54,7 @@ def test_who_is_too_many_is_told_so(tmp_path: Path) -> None:
                 assert third.rest() == TOO_MANY
         stats = first.stats()
         assert (stats["max_connections"], stats["curr_connections"], stats["rejected_connections"]) == ("2", "2", "50")
+        wait_until(lambda: "max_connections=2 reached" in server.log, what="the line in the log")
         assert server.log.count("max_connections=2 reached") == 1
         second.close()
         wait_until(lambda: first.stats()["curr_connections"] == "1", what="the end of the second")
@@ -74,7 +75,8 @@ def test_one_address_gets_so_many_and_others_theirs(tmp_path: Path) -> None:
             wait_until(lambda: other.stats()["curr_connections"] == "2", what="the end of the first")
         with wire_from(server, "127.0.0.2") as again:
             assert again.ask(b"verbosity 0") == b"OK"
-        assert "max_connections_per_address=2 reached by 127.0.0.2" in server.log
+        line = "max_connections_per_address=2 reached by 127.0.0.2"
+        wait_until(lambda: line in server.log, what="the line in the log")
         local = [Wire.unix(path) for _ in range(4)]  # which have no address
         assert [wire.ask(b"verbosity 0") for wire in local] == [b"OK"] * 4
         for wire in (mine[1], *local):
@@ -137,7 +139,9 @@ def test_no_descriptor_left(tmp_path: Path) -> None:
         assert cpu_seconds(server) - before < 1.0, "it spins"
         assert 0 < sum(map(has_answer, clients)) <= 2
         assert wire.stats()["listen_disabled_num"] == "1"
-        assert server.log.count("no new clients can be taken in: Too many open files") == 1
+        line = "no new clients can be taken in: Too many open files"
+        wait_until(lambda: line in server.log, what="the line in the log")
+        assert server.log.count(line) == 1
         resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (hard, hard))
         for client in clients:
             assert client.line().startswith(b"VERSION")
@@ -325,7 +329,7 @@ def test_the_journal_takes_no_more_disk_than_it_may(tmp_path: Path, reliable: st
             for number in range(taken, stored):
                 assert again.get(b"q")[0][2].startswith(b"%d " % number)
                 assert again.ask(b"delete q") == b"DELETED"
-        assert "new items are accepted" in server.log
+        wait_until(lambda: "new items are accepted" in server.log, what="the line in the log")
 
 
 def test_one_old_item_does_not_keep_the_disk_full(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 import time
 from pathlib import Path
 
@@ -128,3 +130,13 @@ def test_thousands_of_queues_are_told_once_each(tmp_path: Path) -> None:
         assert wire.line() == b"MN"
         for accept in ("", OPENMETRICS):
             assert len(scrape(Api(server.url), accept)["redqueue_queue_items"]) == 4 * 2501
+
+
+def test_who_does_not_stay_for_the_answer_is_no_error(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path / "log", http_port="any") as server:
+        for _ in range(20):
+            with socket.create_connection(("127.0.0.1", server.http_port)) as visitor:
+                visitor.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                visitor.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert Api(server.url).get("/livez") == {"ok": True}
+    assert "ERROR" not in server.log

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from prometheus_client.exposition import choose_encoder
+from tornado.iostream import StreamClosedError
 
 from redqueue.access.roles import EVERYTHING, Role
 from redqueue.server.web.handler import Handler
@@ -46,6 +49,7 @@ class MetricsHandler(Handler):
         self.check_arguments()
         encode, content_type = choose_encoder(self.request.headers.get("Accept", ""))
         self.set_header("Content-Type", content_type)
-        async for piece in self.engine.metrics.text(encode):
-            self.write(piece)
-            await self.flush()
+        with contextlib.suppress(StreamClosedError):  # whoever has asked does not stay for the answer
+            async for piece in self.engine.metrics.text(encode):
+                self.write(piece)
+                await self.flush()
