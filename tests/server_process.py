@@ -120,6 +120,13 @@ class ServerProcess:
         """What it has written to standard error since its last start."""
         return "".join(list(self._lines))
 
+    def says(self, text: str) -> None:
+        """Wait until its log has ``text``, which another thread writes than the one that answers.
+
+        :raises AssertionError: where it does not come
+        """
+        wait_until(lambda: text in self.log, what=f"{text!r} in the log\n{self.log}\n")
+
     def stop(self, number: int = signal.SIGTERM, seconds: float = 20.0) -> int:
         """Send a signal and wait for the end; returns the exit status."""
         self.process.send_signal(number)

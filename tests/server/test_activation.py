@@ -186,7 +186,7 @@ def test_a_socket_for_tls(tmp_path: Path) -> None:
         server = activated(tmp_path / "log", [plain, encrypted], "memcache:tls")
         server.launch()
         assert server.wait() == 2
-        assert "the socket named tls wants the options tls_cert and tls_key" in server.log
+        server.says("the socket named tls wants the options tls_cert and tls_key")
         certificates = Certificates(tmp_path)
         server = activated(tmp_path / "log", [plain, encrypted], "memcache:tls", tls_cert=certificates.both)
         with server:

@@ -41,14 +41,14 @@ def test_a_drain_under_load(tmp_path: Path) -> None:
             thread.join(30)
         assert answers == [b"STORED"] * (len(answers) - 1) + [b"NOT_STORED"]
         assert taken == [b"%d" % i for i in range(len(answers) - 1)]
-        assert "draining: no new items are taken" in server.log
+        server.says("draining: no new items are taken")
         with server.connect() as wire:
             assert (wire.stats()["draining"], wire.stats()["readonly"]) == ("1", "0")
             assert wire.stats()["curr_items"] == "0"
             server.process.send_signal(signal.SIGUSR1)
             wait_until(lambda: wire.stats()["draining"] == "0", what="the end of the drain")
             assert wire.put(b"q", b"x") == b"STORED"
-        assert "the drain has ended" in server.log
+        server.says("the drain has ended")
 
 
 def test_the_signal_leaves_an_operators_readonly_alone(tmp_path: Path) -> None:

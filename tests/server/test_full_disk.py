@@ -132,7 +132,7 @@ def test_a_disk_too_full_to_start(small_disk: Path) -> None:
     server = ServerProcess(small_disk / "log")
     server.launch()
     assert server.wait() == 1
-    assert "No space left on device" in server.log
+    server.says("No space left on device")
     assert "Traceback" not in server.log
     ballast.unlink()
     with ServerProcess(small_disk / "log") as server, server.connect() as wire:

@@ -169,7 +169,7 @@ def test_damaged_journal_stops_the_start_and_salvage_gets_over_it(tmp_path: Path
     with ServerProcess(logdir, salvage="yes") as server, server.connect() as wire:
         kept = int(wire.stats()["curr_items"])
         assert 190 <= kept < 200
-        assert "salvage" in server.log
+        server.says("salvage")
         wait_until(lambda: not first.exists(), what="the end of the damaged segment")
         assert server.stop() == 0
     with ServerProcess(logdir) as server, server.connect() as wire:
@@ -212,7 +212,7 @@ def test_signal_answers_waiters_keeps_items_and_exits_0(tmp_path: Path, number: 
             assert server.stop(number) == 0
             assert waiting.rest() == b"END\r\nVERSION %s\r\n" % __version__.encode()
             assert worker.rest() == b""
-        assert f"{signal.Signals(number).name}: ending" in server.log
+        server.says(f"{signal.Signals(number).name}: ending")
         assert "Traceback" not in server.log
         server.start()
         with server.connect() as wire:
@@ -264,7 +264,7 @@ def test_second_signal_exits_at_once(tmp_path: Path) -> None:
         wait_until(lambda: "SIGTERM: ending" in server.log, what="the first signal's line")
         assert server.process.poll() is None  # it waits for the client that does not read
         assert server.stop(signal.SIGTERM, 3) == 1
-        assert "SIGTERM again: exiting at once" in server.log
+        server.says("SIGTERM again: exiting at once")
         server.start()
         with server.connect() as wire:
             assert wire.stats()["curr_items"] == "1"
@@ -273,7 +273,7 @@ def test_second_signal_exits_at_once(tmp_path: Path) -> None:
 def test_client_that_never_reads_cannot_keep_the_server_up(tmp_path: Path) -> None:
     with ServerProcess(tmp_path / "log") as server, stuff(server):
         assert server.stop() == 0
-        assert "1 items are kept" in server.log
+        server.says("1 items are kept")
 
 
 def test_ended_server_accepts_nobody(tmp_path: Path) -> None:

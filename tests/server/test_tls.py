@@ -52,7 +52,7 @@ def is_refused(port: int, context: ssl.SSLContext) -> bool:
 
 def test_the_port_speaks_tls(tmp_path: Path, certificates: Certificates) -> None:
     with server_with(tmp_path, certificates) as server, Secured(server.port, certificates.client()) as wire:
-        assert f"TLS is spoken on 127.0.0.1:{server.port}" in server.log
+        server.says(f"TLS is spoken on 127.0.0.1:{server.port}")
         assert wire.put(b"q", b"x" * 100_000) == b"STORED"
         assert wire.get(b"q") == [(b"q", 0, b"x" * 100_000)]
         assert wire.ask(b"delete q") == b"DELETED"
@@ -114,7 +114,7 @@ def test_who_speaks_plain_text_is_told_off_in_the_log(tmp_path: Path, certificat
             wire.send(b"get q\r\n")
             assert not wire.rest().startswith(b"END")
         wait_until(lambda: "TLS handshake failed: it does not speak TLS, and this port does" in server.log)
-        assert "127.0.0.1" in server.log
+        server.says("127.0.0.1")
         with server.connect() as wire:
             wire.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             wire.rest()
@@ -218,7 +218,7 @@ def test_new_certificates_come_with_a_reload_and_old_connections_go_on(tmp_path:
         made.key.write_bytes(Certificates(_sub(tmp_path)).key.read_bytes())
         server.process.send_signal(signal.SIGHUP)
         wait_until(lambda: "reload: nothing has changed" in server.log)
-        assert "the private key of the certificate in" in server.log
+        server.says("the private key of the certificate in")
         with Secured(server.port, made.client()) as wire:
             assert wire.certificate.strip() == renewed.strip()
 
