@@ -247,3 +247,12 @@ class Conversation:
         if match:
             self._words.update(zip(names, match.groups(), strict=True))
         return bool(match)
+
+
+def run_console_blocks(document: str, directory: Path) -> int:
+    """Run the console blocks of a document as they are written, in one session; returns how many there are."""
+    found = [block for block in blocks(document) if block.language == "console"]
+    with ConsoleSession(directory) as console:
+        for block in found:
+            console.run(block)
+    return len(found)

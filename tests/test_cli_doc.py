@@ -7,18 +7,14 @@ from pathlib import Path
 
 from redqueue.cli.main import COMMANDS
 from tests.cli.tool import redqueue
-from tests.documents import ConsoleSession, blocks
+from tests.documents import run_console_blocks
 from tests.server_process import ROOT
 
 TEXT = (ROOT / "docs/cli.md").read_text(encoding="utf-8")
 
 
 def test_the_examples_run_as_written(tmp_path: Path) -> None:
-    examples = [block for block in blocks("docs/cli.md") if block.language == "console"]
-    assert len(examples) >= 8
-    with ConsoleSession(tmp_path) as console:
-        for block in examples:
-            console.run(block)
+    assert run_console_blocks("docs/cli.md", tmp_path) >= 8
 
 
 def test_every_command_is_in_it() -> None:

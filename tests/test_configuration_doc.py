@@ -8,7 +8,7 @@ from pathlib import Path
 from redqueue.engine import admission
 from redqueue.options import OPTIONS
 from redqueue.server import logs, repeats
-from tests.documents import ConsoleSession, blocks
+from tests.documents import run_console_blocks
 from tests.server_process import ROOT
 
 DOCUMENT = "docs/configuration.md"
@@ -16,11 +16,7 @@ TEXT = (ROOT / DOCUMENT).read_text(encoding="utf-8")
 
 
 def test_its_console_blocks_run_as_written(tmp_path: Path) -> None:
-    found = [block for block in blocks(DOCUMENT) if block.language == "console"]
-    assert len(found) == 3
-    with ConsoleSession(tmp_path) as console:
-        for block in found:
-            console.run(block)
+    assert run_console_blocks(DOCUMENT, tmp_path) == 3
 
 
 def test_the_options_and_figures_it_names_are_true() -> None:

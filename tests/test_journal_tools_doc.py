@@ -6,18 +6,14 @@ import re
 from pathlib import Path
 
 from tests.cli.tool import redqueue
-from tests.documents import ConsoleSession, blocks
+from tests.documents import blocks, run_console_blocks
 from tests.server_process import ROOT
 
 TEXT = (ROOT / "docs/journal-tools.md").read_text(encoding="utf-8")
 
 
 def test_the_examples_run_as_written(tmp_path: Path) -> None:
-    examples = [block for block in blocks("docs/journal-tools.md") if block.language == "console"]
-    assert len(examples) >= 6
-    with ConsoleSession(tmp_path) as console:
-        for block in examples:
-            console.run(block)
+    assert run_console_blocks("docs/journal-tools.md", tmp_path) >= 6
 
 
 def test_every_option_is_in_the_synopsis_and_no_other() -> None:

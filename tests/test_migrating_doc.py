@@ -6,16 +6,12 @@ import re
 from pathlib import Path
 
 from tests.cli.tool import redqueue
-from tests.documents import ConsoleSession, blocks
+from tests.documents import blocks, run_console_blocks
 from tests.server_process import ROOT
 
 
 def test_the_examples_run_as_written(tmp_path: Path) -> None:
-    examples = [block for block in blocks("docs/migrating.md") if block.language == "console"]
-    assert examples
-    with ConsoleSession(tmp_path) as console:
-        for block in examples:
-            console.run(block)
+    assert run_console_blocks("docs/migrating.md", tmp_path)
 
 
 def test_the_options_of_import_exist() -> None:

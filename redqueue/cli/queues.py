@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from redqueue.cli.command import GOOD, PARTLY, SubParsers, add_command
+from redqueue.cli.connection import Connection
 from redqueue.cli.figures import QueueFigures, all_queues
 from redqueue.cli.notation import show, show_duration, show_size
 from redqueue.cli.server_options import ENVIRONMENT, STATUSES, Server, add_json, add_server_options, whole
@@ -70,7 +71,7 @@ def add_parser(subparsers: SubParsers) -> None:
 def run(options: argparse.Namespace) -> int:
     """List them."""
     with Server(options).connect() as connection:
-        queues = [queue for queue in all_queues(connection) if is_asked_for(show(queue.name), options.patterns)]
+        queues = queues_asked_for(connection, options.patterns)
     queues = sorted_queues(queues, options.sort, options.reverse)[: options.limit]
     if options.json:
         for queue in queues:
@@ -101,6 +102,10 @@ def row(queue: QueueFigures) -> tuple[str, ...]:
     )
 
 
-def is_asked_for(shown: str, patterns: list[str]) -> bool:
-    """Whether the name of a queue matches one of the patterns, or there are none."""
+def queues_asked_for(connection: Connection, patterns: list[str]) -> list[QueueFigures]:
+    """The queues of a server whose names match one of the patterns; all where there are none."""
+    return [queue for queue in all_queues(connection) if _is_asked_for(show(queue.name), patterns)]
+
+
+def _is_asked_for(shown: str, patterns: list[str]) -> bool:
     return not patterns or any(shown == pattern or fnmatchcase(shown, pattern) for pattern in patterns)

@@ -18,9 +18,9 @@ from typing import Any
 
 from redqueue.cli.command import GOOD, CommandFailed, SubParsers, add_command
 from redqueue.cli.connection import Connection, ConnectionLost
-from redqueue.cli.figures import QueueFigures, all_queues, number_or_text, texts
+from redqueue.cli.figures import QueueFigures, number_or_text, texts
 from redqueue.cli.notation import show, show_duration, show_size
-from redqueue.cli.queues import is_asked_for
+from redqueue.cli.queues import queues_asked_for
 from redqueue.cli.server_options import ENVIRONMENT, STATUSES, Server, add_json, add_server_options, duration, whole
 from redqueue.cli.terminal import print_table
 
@@ -89,7 +89,7 @@ class Sampler:
     def sample(self, connection: Connection) -> tuple[dict[str, str], list[Row]]:
         """The figures of the server, and of its queues."""
         server = texts(connection, b"server")
-        queues = [queue for queue in all_queues(connection) if is_asked_for(show(queue.name), self._patterns)]
+        queues = queues_asked_for(connection, self._patterns)
         now = time.monotonic()
         seconds = now - self._time if self._time else 0.0
         rows = [Row(queue, *self._rates(queue, seconds)) for queue in queues]

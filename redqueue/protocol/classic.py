@@ -255,17 +255,23 @@ def run_delete(session: Session, request: Request, body: bytes) -> None:
 
 def run_acknowledge(session: Session, request: Request, body: bytes) -> None:
     """``delete`` in all its forms: by token, as a named consumer, with other words."""
+    reservation = reservation_to_end(session, request)
+    if reservation is not None:
+        session.counters.delete_hits += 1
+        reservation.queue.acknowledge(reservation, session.receipt(request))
+        session.answer(request, DELETED)
+
+
+def reservation_to_end(session: Session, request: Request) -> Reservation | None:
+    """The reservation that a request is to end; None where it has to wait, or has been told that there is none."""
     if must_wait(session, request):
         session.stall_and_retry()
-        return
+        return None
     reservation = held_reservation(session, request)
     if reservation is None:
         session.counters.delete_misses += 1
         session.answer(request, NOT_FOUND)
-        return
-    session.counters.delete_hits += 1
-    reservation.queue.acknowledge(reservation, session.receipt(request))
-    session.answer(request, DELETED)
+    return reservation
 
 
 def must_wait(session: Session, request: Request) -> bool:

@@ -133,13 +133,8 @@ def run_acknowledge(session: Session, request: Request, body: bytes) -> None:
 
 def run_give_back(session: Session, request: Request, body: bytes) -> None:
     """``md`` with ``I``: the item is ready again, at once or ``T`` seconds from now."""
-    if classic.must_wait(session, request):
-        session.stall_and_retry()
-        return
-    reservation = classic.held_reservation(session, request)
+    reservation = classic.reservation_to_end(session, request)
     if reservation is None:
-        session.counters.delete_misses += 1
-        session.answer(request, replies.NOT_FOUND)
         return
     session.counters.delete_hits += 1
     reservation.queue.cancel(reservation, session.reservation_seconds(request.exptime) or 0.0)
@@ -148,13 +143,8 @@ def run_give_back(session: Session, request: Request, body: bytes) -> None:
 
 def run_set_aside(session: Session, request: Request, body: bytes) -> None:
     """``md`` with ``x``: the item is a dead letter from here on."""
-    if classic.must_wait(session, request):
-        session.stall_and_retry()
-        return
-    reservation = classic.held_reservation(session, request)
+    reservation = classic.reservation_to_end(session, request)
     if reservation is None:
-        session.counters.delete_misses += 1
-        session.answer(request, replies.NOT_FOUND)
         return
     queue = session.queues[request.queue]
     if not dead_letters.can_bury(queue):

@@ -17,6 +17,19 @@ export function Span({ value }) {
   return html`<span class=${value ? "" : "zero"}>${value ? span(value) : "–"}</span>`;
 }
 
+/** The figures that a queue and all queues together have in common. */
+export function flowFigures(row) {
+  return [
+    { name: "Ready", value: count(row.ready), tone: "ready" },
+    { name: "Reserved", value: count(row.reserved), tone: "reserved" },
+    { name: "Delayed", value: count(row.delayed), tone: "delayed" },
+    { name: "Dead", value: count(row.dead), tone: "dead" },
+    { name: "In/s", value: rate(row.put_rate), tone: "in" },
+    { name: "Out/s", value: rate(row.delivered_rate), tone: "out" },
+    { name: "Ack/s", value: rate(row.acknowledged_rate), tone: "acknowledged" },
+  ];
+}
+
 /** A row of figures with names: [{name, value, hint, tone}]. */
 export function Figures({ label, figures }) {
   return html`<dl class="figures" aria-label=${label}>

@@ -2,10 +2,10 @@
 import { html, useEffect, useRef, useState } from "../dom.js";
 import { query, useLive } from "../api.js";
 import { Charts, useHistory } from "../charts.js";
-import { count, rate, shownName } from "../format.js";
+import { count, shownName } from "../format.js";
 import { healthInWords } from "../health.js";
 import { address, go, queueAddress } from "../router.js";
-import { Badge, Count, Empty, Failure, Figures, Loading, Pager, Rate, Span } from "../ui.js";
+import { Badge, Count, Empty, Failure, Figures, Loading, Pager, Rate, Span, flowFigures } from "../ui.js";
 
 const TYPING_MS = 180;
 const LIMITS = [25, 50, 100, 200];
@@ -35,13 +35,7 @@ function Health({ server, past }) {
 
 function figuresOf(totals) {
   return [
-    { name: "Ready", value: count(totals.ready), tone: "ready" },
-    { name: "Reserved", value: count(totals.reserved), tone: "reserved" },
-    { name: "Delayed", value: count(totals.delayed), tone: "delayed" },
-    { name: "Dead", value: count(totals.dead), tone: "dead" },
-    { name: "In/s", value: rate(totals.put_rate), tone: "in" },
-    { name: "Out/s", value: rate(totals.delivered_rate), tone: "out" },
-    { name: "Ack/s", value: rate(totals.acknowledged_rate), tone: "acknowledged" },
+    ...flowFigures(totals),
     { name: "Queues", value: count(totals.queues) },
   ];
 }

@@ -4,9 +4,9 @@ import { send, useLive } from "../api.js";
 import { Charts, useHistory } from "../charts.js";
 import { ConfirmDialog, PauseDialog, PutDialog } from "./queue_dialogs.js";
 import { Items } from "./queue_items.js";
-import { count, rate, several, shortSpan, shownName, size, span } from "../format.js";
+import { count, several, shortSpan, shownName, size, span } from "../format.js";
 import { go, queueAddress } from "../router.js";
-import { Badge, Card, Empty, Failure, Figures, Loading, act } from "../ui.js";
+import { Badge, Card, Empty, Failure, Figures, Loading, act, flowFigures } from "../ui.js";
 
 const SETTINGS = {
   reserve_timeout: ["Reservation deadline", "seconds"],
@@ -66,13 +66,7 @@ function Past({ queue }) {
 
 function figuresOf(queue) {
   return [
-    { name: "Ready", value: count(queue.ready), tone: "ready" },
-    { name: "Reserved", value: count(queue.reserved), tone: "reserved" },
-    { name: "Delayed", value: count(queue.delayed), tone: "delayed" },
-    { name: "Dead", value: count(queue.dead), tone: "dead" },
-    { name: "In/s", value: rate(queue.put_rate), tone: "in" },
-    { name: "Out/s", value: rate(queue.delivered_rate), tone: "out" },
-    { name: "Ack/s", value: rate(queue.acknowledged_rate), tone: "acknowledged" },
+    ...flowFigures(queue),
     { name: "Oldest", value: queue.oldest_age ? shortSpan(queue.oldest_age) : "–" },
     { name: "Payload", value: size(queue.bytes) },
     { name: "Consumers", value: count(queue.consumers) },
